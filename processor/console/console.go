@@ -1,0 +1,2 @@
+// Package console serves the admin port.
+package console

@@ -1,0 +1,24 @@
+// Package live knows the streams that are running now, for the admin API and the drain.
+package live
+
+import "time"
+
+// Stream is a snapshot of one running stream.
+type Stream struct {
+	ID         string    `json:"id"`      // our own, random, for logs
+	Session    string    `json:"session"` // hex of the session's ID
+	Policy     string    `json:"policy"`
+	Mode       string    `json:"mode"`
+	Method     string    `json:"method"`
+	Path       string    `json:"path"` // without the query, which may hold secrets
+	Upstream   string    `json:"upstream"`
+	Started    time.Time `json:"started"`
+	LastByte   time.Time `json:"last_byte"`
+	Cursor     string    `json:"cursor"` // shortened
+	Trust      string    `json:"trust"`
+	Events     uint64    `json:"events"`
+	Duplicates uint64    `json:"duplicates"`
+	Heartbeats uint64    `json:"heartbeats"`
+	Bytes      uint64    `json:"bytes"`
+	Resumes    uint64    `json:"resumes"`
+}

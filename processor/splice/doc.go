@@ -1,0 +1,2 @@
+// Package splice decides what one resilient event stream does next.
+package splice

@@ -1,0 +1,155 @@
+package splice
+
+import "time"
+
+// Attempt numbers the responses a stream is made of: 0 is the one Envoy relays,
+// n is our n-th resume request.
+type Attempt uint32
+
+// Input is one fact about the world. Facts of a superseded attempt are inert.
+type Input interface{ input() }
+
+// Opened says that an attempt's response headers arrived.
+type Opened struct {
+	Attempt   Attempt
+	Status    int
+	EventType bool // the content type is text/event-stream
+}
+
+// Chunk is body bytes of an attempt, borrowed until the Ready is carried out.
+type Chunk struct {
+	Attempt Attempt
+	Bytes   []byte
+}
+
+// Ended says that an attempt is over.
+type Ended struct {
+	Attempt Attempt
+	Cause   Cause
+}
+
+// Tick says that Ready.Deadline has passed.
+type Tick struct{}
+
+// Drain says that this process is going away: end at an event boundary, at the
+// latest at By.
+type Drain struct{ By time.Time }
+
+// Gone says that the client's side is over; it is always answered by Close.
+type Gone struct{}
+
+func (Opened) input() {}
+func (Chunk) input()  {}
+func (Ended) input()  {}
+func (Tick) input()   {}
+func (Drain) input()  {}
+func (Gone) input()   {}
+
+// Cause is how an attempt ended.
+type Cause uint8
+
+const (
+	CleanEnd Cause = iota // end of stream, body complete as far as HTTP can tell
+	Reset                 // the transfer was aborted
+)
+
+// Command is work for the driver.
+type Command interface{ command() }
+
+// Close ends the stream: it is the last Command of every Machine.
+type Close struct {
+	Outcome Outcome
+	// Abort asks that the client sees an aborted transfer; otherwise it sees a
+	// clean end.
+	Abort bool
+}
+
+func (Close) command() {}
+
+// Outcome is how a stream ended, for the operator.
+type Outcome uint8
+
+const (
+	Complete   Outcome = iota // the origin's end reached the client
+	Resumed                   // complete after at least one resume
+	Gap                       // a missing part is gone for good
+	Cut                       // truncated
+	ClientGone                // the client's side went away first
+	Drained                   // ended by us at an event boundary, to move elsewhere
+	Passed                    // given up watching: the bytes were only passed through
+)
+
+// Ready is all that one Step asks for, carried out in field order. Its slices
+// are valid until the next Step.
+type Ready struct {
+	ToClient []byte    // may alias the Chunk just given or the hold buffer
+	Save     bool      // State has changed in a way worth keeping (after ToClient was sent)
+	Commands []Command // at most one Close, always last
+	Deadline time.Time // zero: no timer needed
+	Notes    []Note    // for logs and metrics; never load-bearing
+}
+
+// Note is something an operator may want to know.
+type Note struct {
+	Kind NoteKind
+	Text string // constant text, never payload or credentials
+}
+
+// NoteKind is the closed set of notes.
+type NoteKind uint8
+
+const (
+	NoteOversize   NoteKind = iota // an event above Policy.EventBytes is streaming through
+	NoteOverlap                    // an overlap with what the client has was found and is being dropped
+	NoteOverlapEnd                 // the first new event after an overlap
+	NoteTrust                      // the verdict on the origin's event IDs changed
+	NoteHeartbeat                  // a comment was sent into a silence
+)
+
+// Counts are totals of one Machine since New.
+type Counts struct {
+	Events     uint64 // dispatched events received (blocks with data)
+	Duplicates uint64 // blocks dropped as repeats
+	Heartbeats uint64 // comments sent
+	BytesIn    uint64
+	BytesOut   uint64
+}
+
+// Dedup says when a repeated event is dropped.
+type Dedup uint8
+
+const (
+	DedupOverlap Dedup = iota // only inside the overlap after a reconnect, by id and content, in order
+	DedupAlways               // every id seen within the window, by id alone
+	DedupOff
+)
+
+// Trust is the verdict on an origin's event IDs.
+type Trust uint8
+
+const (
+	TrustAbsent     Trust = iota // no event carried an id so far
+	TrustUnique                  // every id so far differs, in no order we know
+	TrustMonotonic               // every id so far is greater than the one before
+	TrustConstant                // the same id again and again
+	TrustRestarting              // ids start over or come again with other content
+)
+
+// Policy is how to treat streams: compiled, immutable, shared by many Machines.
+type Policy struct {
+	Observe    bool          // forward every byte as it came, only watch
+	Dedup      Dedup         // zero: DedupOverlap
+	Window     int           // tracked events for dedup; zero: 1000; at most 32767
+	EventBytes int           // a larger event streams through undivided; zero: 1 MiB
+	Heartbeat  time.Duration // silence after which a comment is sent; zero: none
+	Complete   []Completion  // any of these marks the stream complete; empty: any clean end does
+}
+
+// Start is what is known when a stream begins.
+type Start struct {
+	Seed        uint64 // the Machine's only randomness
+	LastEventID string // the client's own header value, if HasCursor
+	HasCursor   bool
+	Repeatable  bool  // the client may be sent away with a clean end, for it comes back (GET)
+	Earlier     State // what an earlier stream of the same line knew; zero: nothing
+}

@@ -1,0 +1,2 @@
+// Package sse is the wire codec of event streams.
+package sse

@@ -1,0 +1,2 @@
+// Package wire is the hot path's codec of the ext_proc protocol.
+package wire
