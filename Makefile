@@ -1,0 +1,89 @@
+# Strict shell: a recipe fails on the first failing command, on an unset variable and inside a pipe.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
+
+GO         ?= go
+TOOL       := $(GO) tool -modfile=test/tools/go.mod
+# Time each fuzz target runs in `make fuzz`.
+FUZZTIME   ?= 20s
+# Percentage of statements that tests must reach.
+COVER_FLOOR ?= 80
+# Packages that start a real Envoy; they need bin/holdfast and .tools/envoy.
+E2E        := ./test/e2e/...
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/holdfast
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+.PHONY: envoy
+envoy: ## Put Envoy 1.40.0 into .tools/envoy (once; the only target that downloads a program)
+	@bash test/tools/get-envoy
+
+.PHONY: test
+test: build envoy ## Run all tests, end to end through a real Envoy included (under 2 minutes)
+	$(GO) test -count=1 ./...
+
+.PHONY: e2e
+e2e: build envoy ## Run only the tests that go through a real Envoy
+	$(GO) test -count=1 $(E2E)
+
+.PHONY: e2e-load
+e2e-load: build envoy ## Hold 5,000 streams open at once through a real Envoy
+	$(GO) test -count=1 -tags load -v ./test/load/...
+
+# The end-to-end packages are left out: the program they start is not the one built here.
+.PHONY: race
+race: ## Run the tests under the race detector, without Envoy
+	$(GO) test -race -count=1 $$($(GO) list ./... | grep -v /test/e2e)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME each
+	@bash test/tools/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: build ## Measure, and print ratios against the baselines (docs/performance.md)
+	$(GO) test -run '^$$' -bench . -benchmem ./processor/... ./sessionstore/...
+	@bash test/tools/bench
+
+.PHONY: bench-check
+bench-check: build ## Fail if a ratio of docs/performance.md is missed
+	@bash test/tools/bench -check
+
+.PHONY: lint
+lint: ## Check style, architecture and shell scripts
+	$(TOOL) golangci-lint run
+	@bash test/tools/check-shell
+
+.PHONY: vuln
+vuln: ## Look up known vulnerabilities in dependencies (needs network)
+	$(TOOL) govulncheck ./...
+
+.PHONY: cover
+cover: build envoy ## Measure coverage of the unit tests and fail below COVER_FLOOR percent
+	@bash test/tools/cover $(COVER_FLOOR)
+
+.PHONY: generate
+generate: ## Write the generated documents and code anew
+	$(GO) generate ./...
+
+.PHONY: check-generate
+check-generate: ## Fail if generated files are out of date
+	@bash test/tools/check-generate
+
+.PHONY: demo
+demo: build envoy ## Show it: one client through Holdfast beside one without
+	$(GO) run ./examples/demo
+
+.PHONY: ci
+ci: lint check-generate test race fuzz cover bench-check e2e-load ## Everything that a change must pass
+
+.PHONY: clean
+clean: ## Remove what was built; the Envoy in .tools stays
+	rm -rf bin coverage.*
