@@ -1,0 +1,130 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxName bounds a policy's name, which is in every metric and log line.
+const maxName = 64
+
+func checkName(s string) error {
+	good := func(r rune) bool { return isAlphaNum(r) || strings.ContainsRune("._-", r) }
+	if s == "" || len(s) > maxName || !all(s, good) {
+		return fmt.Errorf("%q is not a policy name: write 1 to %d letters, digits, dots, underscores and dashes", s, maxName)
+	}
+	return nil
+}
+
+// checkHost accepts a host as requests name it, with an optional port, or
+// *.suffix.
+func checkHost(s string) error {
+	const forms = "write a host such as api.example.com, *.example.com or api.example.com:8443"
+	host, port := splitHost(s)
+	if port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%q does not end in a port number: %s", s, forms)
+		}
+	}
+	if ip, ok := strings.CutPrefix(host, "["); ok {
+		ip, ok = strings.CutSuffix(ip, "]")
+		if _, err := netip.ParseAddr(ip); !ok || err != nil {
+			return fmt.Errorf("%q is not an IPv6 address in brackets: %s", s, forms)
+		}
+		return nil
+	}
+	switch name := strings.TrimPrefix(host, "*."); {
+	case s == "*":
+		return errors.New("leave the list empty for any host")
+	case name == "" || name[0] == '.' || strings.Contains(name, "*"):
+		return fmt.Errorf("%q is not a host: %s; a star is only good before the first dot", s, forms)
+	case !all(name, func(r rune) bool { return isAlphaNum(r) || strings.ContainsRune(".-_", r) }):
+		return fmt.Errorf("%q is not a host: %s; write a name with other letters in its xn-- form", s, forms)
+	}
+	return nil
+}
+
+func checkPathPrefix(s string) error {
+	switch {
+	case !strings.HasPrefix(s, "/"):
+		return fmt.Errorf("%q does not begin with a slash: write / for every path", s)
+	case strings.ContainsAny(s, "?#"):
+		return fmt.Errorf("%q has a query: only the path is compared, so end before the %q", s, s[strings.IndexAny(s, "?#")])
+	case !all(s, func(r rune) bool { return r > ' ' && r < 0x7f }):
+		return fmt.Errorf("%q is not a path as requests carry it: write other characters as %%XX", s)
+	}
+	return nil
+}
+
+func checkMethod(s string) error {
+	if !isToken(s) {
+		return fmt.Errorf("%q is not a method: write one such as GET", s)
+	}
+	return nil
+}
+
+func checkHeaderName(s string) error {
+	if !isToken(s) {
+		return fmt.Errorf("%q is not a header name: write one such as x-team; hosts, paths and methods have their own keys", s)
+	}
+	return nil
+}
+
+func checkSource(s string) error {
+	_, err := parseSource(s)
+	return err
+}
+
+// parseSource reads an entry of session.key or session.principal.
+func parseSource(s string) (KeySource, error) {
+	const forms = "write header:NAME, cookie:NAME or query:NAME"
+	kind, name, ok := strings.Cut(s, ":")
+	if !ok {
+		return KeySource{}, fmt.Errorf("%q does not say where to look: %s", s, forms)
+	}
+	src := KeySource{Name: name}
+	switch kind {
+	case "header":
+		src.In, src.Name = InHeader, strings.ToLower(name)
+	case "cookie":
+		src.In = InCookie
+	case "query":
+		src.In = InQuery
+	default:
+		return KeySource{}, fmt.Errorf("%q is not a place to look: %s", kind, forms)
+	}
+	// A cookie's name is a token as a header's is
+	// (https://www.rfc-editor.org/rfc/rfc6265#section-4.1.1); a query's name may
+	// hold more, but nothing that separates parameters.
+	if src.In == InQuery {
+		if name == "" || strings.ContainsAny(name, "&=#? ") {
+			return KeySource{}, fmt.Errorf("%q is not the name of a query parameter: %s", name, forms)
+		}
+	} else if !isToken(name) {
+		return KeySource{}, fmt.Errorf("%q is not the name of a %s: %s", name, kind, forms)
+	}
+	return src, nil
+}
+
+// isToken follows https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2.
+func isToken(s string) bool {
+	return s != "" && all(s, func(r rune) bool {
+		return isAlphaNum(r) || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
+}
+
+func isAlphaNum(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+}
+
+func all(s string, good func(rune) bool) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return !good(r) }) < 0
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,233 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Validate finds everything that is wrong with the values, whether they came
+// from a file or from flags. It changes nothing and touches no file. The error
+// is an [*Error] without places.
+func (c *Config) Validate() error {
+	if ps := c.problems(); len(ps) > 0 {
+		return &Error{Problems: ps}
+	}
+	return nil
+}
+
+func (c *Config) problems() []Problem {
+	v := validator{names: map[string]string{}}
+	for i, p := range c.Policies {
+		v.names[fmt.Sprintf("policies[%d]", i)] = p.Name
+	}
+	v.keys(c)
+	v.tls(&c.TLS)
+	v.drain(&c.Drain)
+	v.policies(c.Policies)
+	return v.problems
+}
+
+type validator struct {
+	names    map[string]string
+	problems []Problem
+}
+
+func (v *validator) fail(path, format string, args ...any) {
+	v.problems = append(v.problems, Problem{
+		Path:    path,
+		Subject: subject(path, v.names),
+		Message: fmt.Sprintf(format, args...),
+	})
+}
+
+// keys checks each value by itself against the table of keys.
+func (v *validator) keys(c *Config) {
+	defaults := map[string]reflect.Value{}
+	for _, l := range leaves(Default()) {
+		defaults[l.key] = l.value
+	}
+	table := map[string]Key{}
+	for _, k := range Keys() {
+		table[k.Path] = k
+	}
+	for _, l := range leaves(c) {
+		all, some := withheld(l.key)
+		switch {
+		case all && !reflect.DeepEqual(l.value.Interface(), defaults[l.key].Interface()):
+			v.fail(l.path, "not in this version: %q (this version has only the default, %s)", lastKey(l.key)+": "+show(l.value), show(defaults[l.key]))
+		case slices.Contains(some, show(l.value)):
+			v.fail(l.path, "not in this version: %q (this version has %s)", lastKey(l.key)+": "+show(l.value), strings.Join(table[l.key].allowed(), ", "))
+		case !all:
+			v.key(l, table[l.key])
+		}
+	}
+}
+
+// allowed are the values of a closed set that this version has.
+func (k Key) allowed() []string {
+	_, withheld := withheld(k.Path)
+	return slices.DeleteFunc(slices.Clone(k.Values), func(s string) bool { return slices.Contains(withheld, s) })
+}
+
+func (v *validator) key(l leaf, k Key) {
+	switch {
+	case len(k.Values) > 0:
+		if got := l.value.String(); !slices.Contains(k.allowed(), got) {
+			v.fail(l.path, "%q is not one of %s", got, strings.Join(k.allowed(), ", "))
+		}
+	case k.Range != nil:
+		if l.value.IsZero() && k.Zero != "" || k.Range.holds(l.value) {
+			return
+		}
+		v.fail(l.path, "%s is out of range: it must be %s", show(l.value), k.rangeText(l.value.Type()))
+	case k.Form != nil:
+		v.form(l, k)
+	}
+}
+
+func (v *validator) form(l leaf, k Key) {
+	switch x := l.value.Interface().(type) {
+	case []string:
+		if len(x) > maxEntries {
+			v.fail(l.path, "has %d entries; at most %d are allowed", len(x), maxEntries)
+		}
+		for i, s := range x {
+			at := fmt.Sprintf("%s[%d]", l.path, i)
+			if err := k.Form(s); err != nil {
+				v.fail(at, "%v", err)
+			} else if slices.Contains(x[:i], s) {
+				v.fail(at, "%q is in the list twice", s)
+			}
+		}
+	case map[string]string:
+		for _, name := range sortedKeys(x) {
+			if err := k.Form(name); err != nil {
+				v.fail(l.path+"["+name+"]", "%v", err)
+			}
+		}
+	default:
+		if s := l.value.String(); s != "" || k.Zero == "" {
+			if err := k.Form(s); err != nil {
+				v.fail(l.path, "%v", err)
+			}
+		}
+	}
+}
+
+func (r *Range) holds(v reflect.Value) bool {
+	if v.Kind() == reflect.Float64 {
+		return float64(r.Min) <= v.Float() && v.Float() <= float64(r.Max)
+	}
+	return r.Min <= v.Int() && v.Int() <= r.Max
+}
+
+// rangeText is the range in the key's unit, such as "0 or 10ms to 24h".
+func (k Key) rangeText(t reflect.Type) string {
+	text := func(n int64) string {
+		switch t {
+		case reflect.TypeFor[Duration]():
+			return Duration(n).String()
+		case reflect.TypeFor[Size]():
+			return Size(n).String()
+		}
+		return strconv.FormatInt(n, 10)
+	}
+	s := text(k.Range.Min) + " to " + text(k.Range.Max)
+	if k.Zero != "" && k.Range.Min > 0 {
+		s = "0 or " + s
+	}
+	return s
+}
+
+func (v *validator) tls(t *TLS) {
+	switch {
+	case t.Cert != "" && t.Key == "":
+		v.fail("tls.cert", "needs tls.key, the private key that belongs to it")
+	case t.Cert == "" && t.Key != "":
+		v.fail("tls.key", "needs tls.cert, the certificate that belongs to it")
+	case t.Cert == "" && t.ClientCA != "":
+		v.fail("tls.client_ca", "needs tls.cert and tls.key: without them there is no TLS to ask for a client certificate")
+	}
+}
+
+func (v *validator) drain(d *Drain) {
+	if d.Spread > d.Deadline {
+		v.fail("drain.spread", "%v is longer than drain.deadline, %v, which ends every stream: make it at most that", d.Spread, d.Deadline)
+	}
+}
+
+func (v *validator) policies(ps []PolicyConfig) {
+	if len(ps) > maxPolicies {
+		v.fail("policies", "has %d entries; at most %d are allowed", len(ps), maxPolicies)
+	}
+	first := map[string]int{}
+	for i := range ps {
+		p, path := &ps[i], fmt.Sprintf("policies[%d]", i)
+		if before, dup := first[p.Name]; dup {
+			v.fail(path+".name", "policies[%d] has the same name: each policy needs its own (without a name it is %q)", before, defaultPolicy().Name)
+		} else {
+			first[p.Name] = i
+		}
+		v.headers(path+".match.headers", p.Match.Headers)
+		v.completions(path+".complete_when", p.CompleteWhen)
+	}
+}
+
+// headers finds names that differ only in case, which would be one header.
+func (v *validator) headers(path string, headers map[string]string) {
+	seen := map[string]string{}
+	for _, name := range sortedKeys(headers) {
+		lower := strings.ToLower(name)
+		if other, dup := seen[lower]; dup {
+			v.fail(path+"["+name+"]", "is the same header as %q: write it once", other)
+		}
+		seen[lower] = name
+	}
+	if len(headers) > maxEntries {
+		v.fail(path, "has %d entries; at most %d are allowed", len(headers), maxEntries)
+	}
+}
+
+func (v *validator) completions(path string, cs []CompletionConfig) {
+	if len(cs) > maxEntries {
+		v.fail(path, "has %d entries; at most %d are allowed", len(cs), maxEntries)
+	}
+	for i, c := range cs {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if c.Data == nil && c.Event == nil && len(c.JSON) == 0 {
+			v.fail(at, "recognises nothing: set data, event or json")
+		}
+		for _, p := range sortedKeys(c.JSON) {
+			if slices.Contains(strings.Split(p, "."), "") {
+				v.fail(at+".json["+p+"]", "%q is not a path: write the names of nested fields with dots between, such as response.status", p)
+			}
+		}
+	}
+}
+
+// show writes a value as the file would.
+func show(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case fmt.Stringer:
+		return x.String()
+	case string:
+		if x == "" {
+			return `""`
+		}
+		return hidePasswords(x)
+	case Address:
+		return show(reflect.ValueOf(string(x)))
+	}
+	if v.Kind() == reflect.Slice || v.Kind() == reflect.Map {
+		if v.Len() == 0 {
+			return "[]"
+		}
+		return "[…]"
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+func lastKey(path string) string { return path[strings.LastIndex(path, ".")+1:] }

@@ -1,0 +1,64 @@
+package config
+
+// later is something the file format names and this version does not do.
+type later struct {
+	path  string // as in Key.Path
+	value string // one value of the key; "" for every value but the default
+}
+
+// notInThisVersion is the one place that knows. What is listed is refused
+// rather than ignored, because a setting that is silently without effect is
+// found out in an outage; its default is accepted, so that a complete file
+// written for a later version loads where it asks for nothing new.
+//
+// To bring a key to life: delete its line, and use the key.
+func notInThisVersion() []later {
+	return []later{
+		{path: "fetch.url"},
+		{path: "fetch.pass_key_file"},
+		{path: "relay.listen"},
+		{path: "store.kind", value: "bolt"},
+		{path: "store.kind", value: "redis"},
+		{path: "store.path"},
+		{path: "store.url"},
+		{path: "store.flush"},
+		{path: "limits.request_bytes"},
+		{path: "limits.memory"},
+		{path: "limits.stream_bytes_per_second"},
+		{path: "limits.burst_bytes"},
+		{path: "tracing.otlp_endpoint"},
+		{path: "policies[].mode", value: "hold"},
+		{path: "policies[].via"},
+		{path: "policies[].resume"},
+		{path: "policies[].ids"},
+		{path: "policies[].replay.bytes"},
+		{path: "policies[].replay.ttl"},
+		{path: "policies[].health.idle_timeout"},
+		{path: "policies[].health.check_interval"},
+		{path: "policies[].health.connect_timeout"},
+		{path: "policies[].health.eject_after"},
+		{path: "policies[].health.eject_for"},
+		{path: "policies[].backoff.base"},
+		{path: "policies[].backoff.max"},
+		{path: "policies[].backoff.retries"},
+		{path: "policies[].backoff.jitter"},
+		{path: "policies[].hold_for"},
+		{path: "policies[].detach"},
+		{path: "policies[].retry_when"},
+	}
+}
+
+// withheld tells what of a key this version does not do: every value but the
+// default, or the listed ones.
+func withheld(path string) (all bool, values []string) {
+	for _, l := range notInThisVersion() {
+		switch {
+		case l.path != path:
+		case l.value == "":
+			all = true
+		default:
+			values = append(values, l.value)
+		}
+	}
+	return all, values
+}
