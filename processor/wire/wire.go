@@ -1,2 +1,0 @@
-// Package wire is the hot path's codec of the ext_proc protocol.
-package wire
