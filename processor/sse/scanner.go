@@ -1,22 +1,304 @@
 package sse
 
-// Scanner cuts an event stream into blocks, incrementally.
+import (
+	"math"
+)
+
+const (
+	// DefaultLimit is the limit of a Scanner that was given none: 1 MiB.
+	DefaultLimit = 1 << 20
+	// minLimit leaves room for a field's name, so that an oversized block's
+	// lines can always be told apart.
+	minLimit = 8
+	// keepHold is the largest hold buffer, in bytes, that a Scanner keeps when
+	// it holds nothing: blocks of ordinary size then never allocate, and tens
+	// of thousands of idle streams do not sit on the largest event each of
+	// them has seen.
+	keepHold = 4 << 10
+
+	byteOrderMark = "\uFEFF"
+)
+
+// Scanner cuts an event stream into blocks, incrementally. However the stream
+// is divided into chunks, the same blocks come out.
+//
+// A block that lies within one chunk is handed out as a slice of it. Only the
+// unfinished rest of a chunk is copied, into a buffer that is used again and
+// again, and no byte of it is searched again when the next chunk comes: the
+// cost is linear in the stream's length, whatever the cut, and in the steady
+// state nothing is allocated. (The buffer is given up when it is above 4 KiB
+// and the stream stops exactly between two blocks.)
+//
+// The zero Scanner is ready for use and has DefaultLimit. A Scanner is not safe
+// for concurrent use.
 type Scanner struct {
-	limit int
-	held  []byte
-	chunk []byte
+	in  lines // the chunk; empty once it is used up
+	pos int   // in.b[pos:] is not handed out and not held
+
+	hold []byte // start of the unfinished block, from earlier chunks
+	line int32  // where the unfinished line begins in hold
+	f    fields // meaning of hold[:line]
+
+	limit int32
+	flags uint8
+	wide  *wide // the oversized block in progress; see wide.go
 }
 
-// NewScanner returns a Scanner that holds back at most limit bytes.
-func NewScanner(limit int) *Scanner { return &Scanner{limit: limit} }
+// Scanner.flags. A Scanner in the middle of an ordinary stream has begun set
+// and nothing else; that is what the fast path asks for.
+const (
+	begun     uint8 = 1 << iota // it is known whether the stream has a byte order mark
+	marked                      // it has, and no Event with it was handed out yet
+	afterCR                     // the chunk before ended with CR
+	spent                       // hold was handed out by the last Next
+	oversized                   // the bytes at pos belong to the block in wide
+)
+
+// NewScanner returns a Scanner that holds back at most limit bytes (and three
+// more for a byte order mark). A block may have that many bytes, from its first
+// field up to and including the CR or LF that ends it; a larger one comes out
+// as Fragment, ... Last. Zero or less stands for DefaultLimit, and limits below
+// 8 bytes are raised to that.
+func NewScanner(limit int) *Scanner {
+	s := &Scanner{}
+	s.setLimit(limit)
+	return s
+}
+
+func (s *Scanner) setLimit(limit int) {
+	if limit <= 0 {
+		limit = DefaultLimit
+	}
+	s.limit = int32(min(max(limit, minLimit), math.MaxInt32-keepHold))
+}
 
 // Feed gives the Scanner the next bytes of the stream. p is borrowed until Next
-// has returned false. The previous chunk must have been drained.
-func (s *Scanner) Feed(p []byte) { s.chunk = p }
+// has returned false. The previous chunk must have been drained: Feed panics if
+// Next has not returned false since the last Feed, for bytes would be lost.
+func (s *Scanner) Feed(p []byte) {
+	if len(s.in.b) != 0 {
+		panic("sse: Scanner.Feed before Next returned false")
+	}
+	if s.limit == 0 {
+		s.setLimit(0)
+	}
+	s.in.b, s.pos = p, 0
+	s.in.find(0)
+}
 
-// Next returns the next piece of the stream, or false when the chunk is used up.
-func (s *Scanner) Next() (Event, bool) { return Event{}, false }
+// Next returns the next piece of the stream, or false when the chunk is used
+// up. The hold buffer as Held returned it before the Feed is not written to
+// before that, only appended to.
+func (s *Scanner) Next() (ev Event, ok bool) {
+	ok = s.next(&ev)
+	return ev, ok
+}
 
-// Held returns the bytes of the unfinished block (the tail), valid until the
-// next Feed.
-func (s *Scanner) Held() []byte { return s.held }
+// Held returns the bytes of the unfinished block (the tail): what was fed but
+// not yet handed out by Next. It is to be called when Next has returned false,
+// is valid until the next Feed, and remains readable until Next returns false
+// again.
+func (s *Scanner) Held() []byte {
+	if s.flags&spent != 0 {
+		return nil
+	}
+	return s.hold
+}
+
+func (s *Scanner) next(ev *Event) bool {
+	if s.flags == begun && len(s.hold) == 0 {
+		return s.scan(ev, s.pos)
+	}
+	return s.resume(ev)
+}
+
+// resume is next where something is left over from before: from the last call,
+// from the last chunk, or from the stream's start.
+func (s *Scanner) resume(ev *Event) bool {
+	if s.flags&spent != 0 {
+		s.flags &^= spent
+		s.hold, s.line, s.f = s.hold[:0], 0, fields{}
+	}
+	if s.pos == len(s.in.b) {
+		return s.drained()
+	}
+	if s.flags&begun == 0 && !s.begin() {
+		return s.drained()
+	}
+	if s.flags&afterCR != 0 {
+		s.flags &^= afterCR
+		if s.in.b[s.pos] == '\n' && s.lineFeed(ev) {
+			return true
+		}
+	}
+	var ok bool
+	switch {
+	case s.flags&oversized != 0:
+		ok = s.scanWide(ev)
+	case len(s.hold) != 0:
+		ok = s.scanHeld(ev)
+	case s.flags&marked != 0:
+		ok = s.scan(ev, s.pos+len(byteOrderMark))
+	default:
+		ok = s.scan(ev, s.pos)
+	}
+	if ok && s.flags&marked != 0 {
+		s.flags &^= marked
+		ev.BOM = true
+	}
+	return ok
+}
+
+// drained ends a chunk.
+func (s *Scanner) drained() bool {
+	if n := len(s.in.b); n != 0 && s.in.b[n-1] == '\r' {
+		s.flags |= afterCR
+	}
+	// The chunk is the caller's again; a stream that idles must not pin it.
+	s.in, s.pos = lines{}, 0
+	if len(s.hold) == 0 && cap(s.hold) > keepHold {
+		s.hold = nil
+	}
+	if s.flags&oversized == 0 {
+		s.wide = nil
+	}
+	return false
+}
+
+// begin settles whether the stream starts with a byte order mark. It returns
+// false if that takes more bytes: all there are have been moved to hold then.
+//
+//	"The UTF-8 decode algorithm strips one leading UTF-8 Byte Order Mark (BOM),
+//	if any."
+//	https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+//
+// A relay keeps it. It is no part of the first line, that is all.
+func (s *Scanner) begin() bool {
+	have := len(s.hold)
+	n := 0
+	for have+n < len(byteOrderMark) {
+		if n == len(s.in.b) {
+			s.hold = append(s.hold, s.in.b...)
+			return false
+		}
+		if s.in.b[n] != byteOrderMark[have+n] {
+			s.flags |= begun
+			return true
+		}
+		n++
+	}
+	s.flags |= begun | marked
+	if have != 0 {
+		// The first bytes are held already: complete it there.
+		s.hold = append(s.hold, s.in.b[:n]...)
+		s.line = int32(len(s.hold))
+		s.pos = n
+	}
+	return true
+}
+
+// lineFeed takes the LF at pos, the second half of a CRLF whose CR ended the
+// chunk before. It returns false if the LF has gone to the unfinished block.
+func (s *Scanner) lineFeed(ev *Event) bool {
+	lf := s.in.b[s.pos : s.pos+1 : s.pos+1]
+	s.pos++
+	switch {
+	case s.flags&oversized != 0:
+		s.emit(ev, Fragment, lf)
+	case len(s.hold) != 0:
+		s.hold = append(s.hold, '\n')
+		s.line = int32(len(s.hold))
+		if len(s.hold) < int(s.limit) {
+			return false
+		}
+		return s.widenHeld(ev)
+	default:
+		s.emit(ev, LineFeed, lf)
+	}
+	return true
+}
+
+func (s *Scanner) emit(ev *Event, p Part, raw []byte) {
+	ev.Part, ev.Raw = p, raw[:len(raw):len(raw)]
+}
+
+// advance moves pos, past line ends or to any place before the next one.
+func (s *Scanner) advance(to int) {
+	s.pos = to
+	s.in.pass(to)
+}
+
+// scan finds the next block in the chunk, of which nothing is held: it begins
+// at pos, its first line at i (they differ by the byte order mark).
+func (s *Scanner) scan(ev *Event, i int) bool {
+	var (
+		b     = s.in.b
+		start = s.pos
+		limit = int(s.limit)
+		f     fields
+		first = i
+	)
+	for i < len(b) {
+		c := b[i]
+		if c == '\n' || c == '\r' {
+			if f.any && i+1-start > limit {
+				return s.widen(ev, &f, start, i)
+			}
+			end := i + 1
+			if c == '\r' {
+				end = s.in.afterCR(i)
+			}
+			s.advance(end)
+			f.report(ev, b[start:end])
+			s.emit(ev, Whole, b[start:end])
+			return true
+		}
+		leading := c == ':' && !f.any
+		if i > first && !f.any && !leading {
+			// A field follows comments: they go out on their own.
+			s.pos = i
+			s.emit(ev, Comment, b[start:i])
+			return true
+		}
+		end, next, ok := s.in.end(i)
+		switch {
+		case leading:
+			if tooLong := end-i >= limit; tooLong || !ok {
+				if i > first {
+					s.pos = i
+					s.emit(ev, Comment, b[start:i])
+					return true
+				}
+				if tooLong {
+					s.widenComment()
+					return s.scanWide(ev)
+				}
+			}
+		case next-start >= limit:
+			// At least one more byte must follow: the block is too large.
+			return s.widen(ev, &f, start, i)
+		}
+		if !ok {
+			break
+		}
+		if !leading {
+			f.any = true
+			f.add(b[i:end], i-start)
+		}
+		i = next
+		s.in.pass(next)
+	}
+	switch {
+	case start == len(b):
+	case i == len(b) && i > first && !f.any:
+		// Nothing but complete comment lines.
+		s.pos = i
+		s.emit(ev, Comment, b[start:])
+		return true
+	default:
+		s.hold = append(s.hold[:0], b[start:]...)
+		s.line = int32(i - start)
+		s.f = f
+	}
+	return s.drained()
+}

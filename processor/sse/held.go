@@ -1,0 +1,57 @@
+package sse
+
+// scanHeld goes on with the block in hold. Its lines are taken from the chunk
+// one by one until it is complete; then the chunk is read in place again.
+func (s *Scanner) scanHeld(ev *Event) bool {
+	b, limit := s.in.b, int(s.limit)
+	for s.pos < len(b) {
+		line := int(s.line)
+		c := b[s.pos]
+		if line < len(s.hold) {
+			c = s.hold[line] // the unfinished line's first byte
+		} else if c == '\n' || c == '\r' {
+			if s.f.any && len(s.hold)+1 > limit {
+				return s.widenHeld(ev)
+			}
+			end := s.pos + 1
+			if c == '\r' {
+				end = s.in.afterCR(s.pos)
+			}
+			s.hold = append(s.hold, b[s.pos:end]...)
+			s.advance(end)
+			s.f.report(ev, s.hold)
+			s.emitHeld(ev, Whole)
+			return true
+		}
+		comment := c == ':' && !s.f.any
+		end, next, ok := s.in.end(s.pos)
+		text := len(s.hold) + end - s.pos
+		switch {
+		case comment && text-line >= limit:
+			s.widenComment()
+			s.emitHeld(ev, Fragment)
+			return true
+		case !comment && len(s.hold)+next-s.pos >= limit:
+			return s.widenHeld(ev)
+		}
+		s.hold = append(s.hold, b[s.pos:next]...)
+		s.advance(next)
+		if !ok {
+			break
+		}
+		if comment {
+			s.emitHeld(ev, Comment)
+			return true
+		}
+		s.f.any = true
+		s.f.add(s.hold[line:text], line)
+		s.line = int32(len(s.hold))
+	}
+	return s.drained()
+}
+
+// emitHeld hands out all of hold. It is emptied by the next call of Next.
+func (s *Scanner) emitHeld(ev *Event, p Part) {
+	s.emit(ev, p, s.hold)
+	s.flags |= spent
+}
