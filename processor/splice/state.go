@@ -12,3 +12,25 @@ type State struct {
 
 	Events, Duplicates uint64 // totals over all streams of the line
 }
+
+// State returns a copy of what is to be kept of the stream.
+func (m *Machine) State() State {
+	var s State
+	m.AppendState(&s)
+	return s
+}
+
+// AppendState is State into s, whose Window is used again if it is large
+// enough. Unless the last event ID has changed, nothing else allocates.
+func (m *Machine) AppendState(s *State) {
+	s.Acked = m.acked
+	if s.LastSent != string(m.cursor.id) {
+		s.LastSent = string(m.cursor.id)
+	}
+	s.Window = m.window.appendTo(s.Window[:0])
+	s.Key = m.key
+	s.Epoch = m.epoch
+	s.Trust = m.trust.verdict
+	s.Events = m.earlier.events + m.counts.Events
+	s.Duplicates = m.earlier.duplicates + m.counts.Duplicates
+}

@@ -9,7 +9,9 @@ type Attempt uint32
 // Input is one fact about the world. Facts of a superseded attempt are inert.
 type Input interface{ input() }
 
-// Opened says that an attempt's response headers arrived.
+// Opened says that an attempt's response headers arrived. A Status of 0 means
+// that the driver has already judged the response to be an event stream;
+// otherwise anything but 200 with EventType is only passed through.
 type Opened struct {
 	Attempt   Attempt
 	Status    int
@@ -28,11 +30,13 @@ type Ended struct {
 	Cause   Cause
 }
 
-// Tick says that Ready.Deadline has passed.
+// Tick says that Ready.Deadline has passed. A Tick before its time is harmless:
+// a driver need not re-arm its timer when the deadline moves later, it may let
+// the timer fire, Tick, and arm it for the Deadline that comes back.
 type Tick struct{}
 
 // Drain says that this process is going away: end at an event boundary, at the
-// latest at By.
+// latest at By. Of several Drains the earliest By holds.
 type Drain struct{ By time.Time }
 
 // Gone says that the client's side is over; it is always answered by Close.
@@ -101,19 +105,30 @@ type NoteKind uint8
 const (
 	NoteOversize   NoteKind = iota // an event above Policy.EventBytes is streaming through
 	NoteOverlap                    // an overlap with what the client has was found and is being dropped
-	NoteOverlapEnd                 // the first new event after an overlap
-	NoteTrust                      // the verdict on the origin's event IDs changed
+	NoteOverlapEnd                 // the overlap is over: everything from here on is new to the client
+	NoteTrust                      // the verdict on the origin's event IDs changed; Text names the new one
 	NoteHeartbeat                  // a comment was sent into a silence
 )
 
 // Counts are totals of one Machine since New.
 type Counts struct {
-	Events     uint64 // dispatched events received (blocks with data)
+	Events     uint64 // dispatched events received (blocks with data), dropped ones included
 	Duplicates uint64 // blocks dropped as repeats
 	Heartbeats uint64 // comments sent
 	BytesIn    uint64
-	BytesOut   uint64
+	BytesOut   uint64 // heartbeats included
 }
+
+// Phase is where in its life a Machine is; see the diagram in the package
+// documentation.
+type Phase uint8
+
+const (
+	Opening  Phase = iota // no response headers yet
+	Live                  // the response is being relayed
+	Draining              // asked to end: looking for a boundary to end at
+	Closed                // Close was given; every further Step is empty
+)
 
 // Dedup says when a repeated event is dropped.
 type Dedup uint8
@@ -135,21 +150,15 @@ const (
 	TrustRestarting              // ids start over or come again with other content
 )
 
-// Policy is how to treat streams: compiled, immutable, shared by many Machines.
-type Policy struct {
-	Observe    bool          // forward every byte as it came, only watch
-	Dedup      Dedup         // zero: DedupOverlap
-	Window     int           // tracked events for dedup; zero: 1000; at most 32767
-	EventBytes int           // a larger event streams through undivided; zero: 1 MiB
-	Heartbeat  time.Duration // silence after which a comment is sent; zero: none
-	Complete   []Completion  // any of these marks the stream complete; empty: any clean end does
-}
-
 // Start is what is known when a stream begins.
 type Start struct {
-	Seed        uint64 // the Machine's only randomness
+	// Seed is the Machine's only randomness. It has to be unguessable (64 bits
+	// of crypto/rand), for the key of the tracker's hash is made of it.
+	Seed        uint64
 	LastEventID string // the client's own header value, if HasCursor
 	HasCursor   bool
-	Repeatable  bool  // the client may be sent away with a clean end, for it comes back (GET)
-	Earlier     State // what an earlier stream of the same line knew; zero: nothing
+	Repeatable  bool // the client may be sent away with a clean end, for it comes back (GET)
+	// Earlier is what an earlier stream of the same line knew; zero: nothing.
+	// Of several, choose the newest one that Policy.Remembers the cursor.
+	Earlier State
 }

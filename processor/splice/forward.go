@@ -1,0 +1,163 @@
+package splice
+
+import "holdfast/processor/sse"
+
+const byteOrderMark = "\uFEFF"
+
+// pieceArrived decides about one piece of the stream.
+func (m *Machine) pieceArrived(ev *sse.Event) {
+	drop := false
+	switch ev.Part {
+	case sse.Whole:
+		drop = m.blockEnded(ev)
+	case sse.Last:
+		m.oversize = false
+		m.blockEnded(ev) // its first pieces are gone: too late to drop it
+	case sse.Fragment:
+		if !m.oversize {
+			m.oversize = true
+			m.note(NoteOversize, "")
+		}
+	case sse.LineFeed:
+		drop = m.dropped
+	case sse.Comment:
+	}
+	m.dropped = drop
+	if m.policy.Observe {
+		return
+	}
+	if drop {
+		m.drop(ev)
+		return
+	}
+	if m.startsLikeMark(ev) {
+		m.out.keepAlive()
+	}
+	m.out.pass(ev.Raw)
+}
+
+// drop leaves a piece out, but not the byte order mark that it may begin with:
+// the mark belongs to the stream.
+func (m *Machine) drop(ev *sse.Event) {
+	raw := ev.Raw
+	if ev.BOM {
+		m.out.pass(raw[:len(byteOrderMark)])
+		raw = raw[len(byteOrderMark):]
+	}
+	m.out.skip(raw)
+}
+
+// startsLikeMark reports whether a piece that is ordinary text would become the
+// stream's byte order mark, because everything before it was dropped. A client
+// would take it off, and read as a field what the origin's client does not.
+func (m *Machine) startsLikeMark(ev *sse.Event) bool {
+	return m.counts.Duplicates > 0 && ev.Raw[0] == byteOrderMark[0] && !ev.BOM &&
+		m.counts.BytesOut == 0 && m.out.empty()
+}
+
+// blockEnded takes in a block whose blank line has come, and reports whether
+// the client has it already.
+func (m *Machine) blockEnded(ev *sse.Event) (repeat bool) {
+	m.ended = true
+	if ev.HasData {
+		m.counts.Events++
+	}
+	m.done.blockDispatched(m.policy.markers, ev)
+	repeat = m.eventSeen(ev) && ev.Part == sse.Whole
+	if repeat {
+		m.counts.Duplicates++
+	}
+	if ev.HasID {
+		// Also of a dropped block: to the origin, the client is there now.
+		m.cursor.blockDispatched(ev.ID)
+		m.save.changed()
+	}
+	return repeat
+}
+
+// output collects what one Step sends to the client. As long as that is one
+// piece of the chunk, it is lent out as such; only when something lies between
+// (a held tail before it, a dropped block within it, a comment of ours) it is
+// put together in a buffer.
+type output struct {
+	chunk    []byte
+	pos      int // how far the chunk is decided about; negative: within the tail held before it
+	from, to int // piece of the chunk to be sent, not copied yet
+	buf      []byte
+	used     bool // buf holds the beginning of what is sent
+}
+
+const (
+	// keepOutput is the buffer capacity, in bytes, that even an idle stream keeps.
+	keepOutput = 512
+	// maxOutput is the largest one that a busy stream keeps.
+	maxOutput = 64 << 10
+)
+
+// release takes back what was lent to the last Ready. A buffer that the last
+// Step did not need is given up, unless it is small.
+func (o *output) release() {
+	if c := cap(o.buf); c > keepOutput && (!o.used || c > maxOutput) {
+		o.buf = nil
+	}
+	o.chunk, o.pos, o.from, o.to = nil, 0, 0, 0
+	o.buf, o.used = o.buf[:0], false
+}
+
+// begin takes a chunk before which so many bytes were held.
+func (o *output) begin(chunk []byte, held int) { o.chunk, o.pos = chunk, -held }
+
+// whole sends this, and nothing else of the chunk.
+func (o *output) whole(b []byte) { o.chunk, o.from, o.to = b, 0, len(b) }
+
+// pass sends the next piece. Pieces come in order and without gaps, so their
+// lengths say where in the chunk they lie.
+func (o *output) pass(raw []byte) {
+	start := o.pos
+	o.pos += len(raw)
+	switch {
+	case start < 0: // begins in the tail: not a piece of the chunk
+		o.insert(raw)
+	case start == o.to:
+		o.to = o.pos
+	default:
+		if o.from < o.to {
+			o.flush()
+		}
+		o.from, o.to = start, o.pos
+	}
+}
+
+// skip leaves the next piece out.
+func (o *output) skip(raw []byte) { o.pos += len(raw) }
+
+// insert sends bytes that are no piece of the chunk.
+func (o *output) insert(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	o.flush()
+	o.buf, o.used = append(o.buf, b...), true
+}
+
+func (o *output) keepAlive() {
+	o.flush()
+	o.buf, o.used = sse.AppendComment(o.buf, keepAlive), true
+}
+
+func (o *output) flush() {
+	if o.from < o.to {
+		o.buf, o.used = append(o.buf, o.chunk[o.from:o.to]...), true
+	}
+	o.from = o.to
+}
+
+func (o *output) empty() bool { return !o.used && o.from == o.to }
+
+func (o *output) bytes() []byte {
+	if !o.used {
+		return o.chunk[o.from:o.to:o.to]
+	}
+	o.flush()
+	return o.buf
+}

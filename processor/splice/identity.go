@@ -1,0 +1,184 @@
+package splice
+
+import (
+	"bytes"
+
+	"holdfast/processor/sse"
+)
+
+// Entries of the tracker. Told apart by id alone, an entry is a 64-bit hash of
+// the id. Otherwise its upper half, the name, is a hash of the id and its lower
+// half one of the content; an event without an id has the name 0. A repeat has
+// to match in all 64 bits either way.
+
+// oversizeContent stands for the content of an event that streamed through
+// without ever being held as a whole.
+const oversizeContent uint32 = 0
+
+// entry returns the tracker's entry for an event.
+func (m *Machine) entry(ev *sse.Event, id []byte) uint64 {
+	if m.policy.byIDAlone() {
+		return m.key.alone(id)
+	}
+	content := oversizeContent
+	if ev.Part == sse.Whole {
+		content = uint32(m.key.sum(domainContent, contentOf(ev)))
+	}
+	if len(id) == 0 {
+		return uint64(content)
+	}
+	return m.key.name(id) | uint64(content)
+}
+
+// alone is the entry of an id that needs no content.
+func (k hashKey) alone(id []byte) uint64 { return named(k.sum(domainAlone, id)) }
+
+// name is the upper half of an entry with content.
+func (k hashKey) name(id []byte) uint64 { return named(k.sum(domainOrdered, id)) & nameMask }
+
+// named keeps the name 0 for events without an id.
+func named(h uint64) uint64 {
+	if h&nameMask == 0 {
+		h |= 1 << 32
+	}
+	return h
+}
+
+// contentOf is what of an event's bytes counts as its content: all of them but
+// the byte order mark, which belongs to the stream, and the end of the blank
+// line, of which a chunk's end may have cut the LF off.
+func contentOf(ev *sse.Event) []byte {
+	p := ev.Raw
+	if ev.BOM {
+		p = p[len(byteOrderMark):]
+	}
+	p = bytes.TrimSuffix(p, []byte("\n"))
+	return bytes.TrimSuffix(p, []byte("\r"))
+}
+
+// find returns the position of an id in a stored window, or -1 if it is not
+// there or, having come more than once, says nothing about a place.
+func (k hashKey) find(window []uint64, id string, byIDAlone bool) int {
+	if k == (hashKey{}) || id == "" {
+		return -1
+	}
+	want, mask := k.name([]byte(id)), nameMask
+	if byIDAlone {
+		want, mask = k.alone([]byte(id)), wholeEntry
+	}
+	found := -1
+	for i, e := range window {
+		if (e^want)&mask != 0 {
+			continue
+		}
+		if found >= 0 {
+			return -1
+		}
+		found = i
+	}
+	return found
+}
+
+// Remembers reports whether a stream of this policy that ended (or not) with
+// State s delivered the event with the given id, as far as its window reaches.
+// It is how to choose Start.Earlier among the earlier streams of a line.
+func (p *Policy) Remembers(s *State, id string) bool {
+	return hashKey(s.Key).find(s.Window, id, p.byIDAlone()) >= 0
+}
+
+// clientReturned takes in what an earlier stream of the line knew, up to and
+// including the event the client got last by its own word. What was sent after
+// it did not arrive, as far as the client is concerned, so it is forgotten: when
+// it comes again it is new.
+func (m *Machine) clientReturned(s *State) {
+	if !m.policy.drops() {
+		return
+	}
+	alone := m.policy.byIDAlone()
+	at := hashKey(s.Key).find(s.Window, m.acked, alone)
+	if at < 0 || !alone && !s.Trust.carriesOverlap() {
+		return
+	}
+	m.window.load(s.Window[:at+1])
+	m.trust.adopt(s.Trust, m.acked, at+1)
+	if !alone {
+		m.overlap.begin()
+	}
+}
+
+// eventSeen takes in who a block is, and reports whether the client has it.
+func (m *Machine) eventSeen(ev *sse.Event) (repeat bool) {
+	switch {
+	case !ev.HasID || len(ev.ID) == 0:
+		return ev.HasData && m.namelessSeen(ev)
+	case m.policy.byIDAlone():
+		// A block without data is no event: dropping it gains nothing, and
+		// keeping it in mind would drop the event that comes with its id.
+		return ev.HasData && m.idSeen(ev)
+	case m.overlap.active:
+		return m.overlapSeen(ev)
+	default:
+		m.contentSeen(ev.ID, m.entry(ev, ev.ID))
+		return false
+	}
+}
+
+// namelessSeen keeps the place of an event without an id, so that it can be
+// recognised between its neighbours. Streams without ids have no places to
+// return to and are not tracked.
+func (m *Machine) namelessSeen(ev *sse.Event) (repeat bool) {
+	if m.window.len() == 0 || m.policy.byIDAlone() {
+		return false
+	}
+	e := m.entry(ev, nil)
+	if m.overlap.active {
+		return ev.Part == sse.Whole && m.overlap.eventNameless(&m.window, e)
+	}
+	m.window.append(e)
+	return false
+}
+
+// idSeen is the whole of DedupAlways: an id in the window is a repeat.
+func (m *Machine) idSeen(ev *sse.Event) (repeat bool) {
+	e := m.entry(ev, ev.ID)
+	_, known := m.window.remember(e)
+	m.judge(ev.ID, e, known, true)
+	return known
+}
+
+// contentSeen keeps an event in mind that is new to the client.
+func (m *Machine) contentSeen(id []byte, e uint64) {
+	earlier, known := m.window.remember(e)
+	m.judge(id, e, known, earlier == e)
+}
+
+func (m *Machine) overlapSeen(ev *sse.Event) (repeat bool) {
+	e := m.entry(ev, ev.ID)
+	first := !m.overlap.placed
+	repeat = m.overlap.eventIdentified(&m.window, e)
+	if repeat && first {
+		m.note(NoteOverlap, "")
+	}
+	if !repeat {
+		m.contentSeen(ev.ID, e)
+	}
+	if !m.overlap.active && m.overlap.placed {
+		m.note(NoteOverlapEnd, "")
+	}
+	return repeat
+}
+
+// judge passes an event's id on to the verdict. When ids have started over, the
+// window is about events of before: it is emptied, or new events would be taken
+// for old ones.
+func (m *Machine) judge(id []byte, e uint64, known, same bool) {
+	before := m.trust.verdict
+	if m.trust.eventIdentified(id, known, same) {
+		m.epoch++
+		m.window.reset()
+		m.window.remember(e)
+	}
+	if m.trust.verdict != before {
+		m.note(NoteTrust, m.trust.verdict.String())
+	}
+}

@@ -1,0 +1,199 @@
+package splice
+
+import "bytes"
+
+// trustState watches an origin's event IDs and judges what they can carry.
+//
+// Published servers put one id on every event, start each response at 1, or use
+// the millisecond clock. Dropping repeats or resuming by such ids destroys real
+// traffic, so the verdict has to be earned by the stream itself. It is formed
+// with nothing but the previous id and the tracker's answer.
+type trustState struct {
+	verdict Trust
+	last    []byte // the newest id that was not a repeat
+
+	several   bool   // more than one distinct id was seen
+	differing bool   // while there was only one: it came with different content
+	mixed     bool   // ids follow no order, so a lower one means nothing
+	rising    bool   // some id was greater than the one before
+	restarted bool   // ids started over, and are not settled since
+	clean     uint16 // new ids in a row since they started over
+}
+
+// settled is how many new ids in a row after a restart make the ids good again.
+// Short enough that one restart of an origin does not spoil a session, long
+// enough that short responses which all count from one never get there.
+const settled = 64
+
+// adopt begins with the verdict of an earlier stream, whose window of n entries
+// this stream continues; last is the newest id of it.
+func (t *trustState) adopt(verdict Trust, last string, n int) {
+	t.verdict = verdict
+	t.last = append(t.last[:0], last[:min(len(last), maxCursor)]...)
+	t.several = n > 1 || verdict == TrustMonotonic
+	t.mixed = verdict == TrustUnique && n > 1
+	t.rising = verdict == TrustMonotonic
+	t.restarted = verdict == TrustRestarting
+}
+
+// eventIdentified takes in the non-empty id of one event. known says that the
+// tracker has the id, same that it has it with the same content. It reports
+// whether the ids started over: what the tracker knows is then about other
+// events and has to be forgotten.
+func (t *trustState) eventIdentified(id []byte, known, same bool) (startedOver bool) {
+	id = id[:min(len(id), maxCursor)]
+	if t.verdict == TrustAbsent {
+		t.verdict = TrustUnique
+		t.last = append(t.last[:0], id...)
+		return false
+	}
+	order := compareIDs(t.last, id)
+	switch {
+	case order == orderEqual:
+		known = true // also when the tracker has forgotten it
+	case order == orderAfter && t.verdict == TrustMonotonic:
+		known = false // greater than all before: the tracker's match is a collision of 32-bit names
+	}
+	if known {
+		return t.idCameAgain(id, same)
+	}
+	return t.newID(id, order)
+}
+
+func (t *trustState) idCameAgain(id []byte, same bool) (startedOver bool) {
+	if !t.several {
+		t.verdict = TrustConstant
+		t.differing = t.differing || !same
+		return false
+	}
+	if same || t.verdict == TrustConstant {
+		return false // the same event again, or an id that never meant anything
+	}
+	t.startOver(id)
+	return true
+}
+
+func (t *trustState) newID(id []byte, order idOrder) (startedOver bool) {
+	t.several = true
+	if t.differing {
+		// One id stood for many events. A different one at the end (as some
+		// servers mark their last chunk) does not make it better.
+		t.last = append(t.last[:0], id...)
+		return false
+	}
+	switch order {
+	case orderAfter:
+		t.rising = true
+	case orderBefore:
+		// A counter that falls has started over, unless it did so only just
+		// now: then there is no counter.
+		if t.rising && !t.mixed && !t.restarted {
+			t.startOver(id)
+			return true
+		}
+		t.mixed = true
+	default:
+		t.mixed = true
+	}
+	t.last = append(t.last[:0], id...)
+
+	if t.restarted {
+		if t.clean++; t.clean < settled {
+			return false
+		}
+		t.restarted = false
+	}
+	if t.rising && !t.mixed {
+		t.verdict = TrustMonotonic
+	} else {
+		t.verdict = TrustUnique
+	}
+	return false
+}
+
+func (t *trustState) startOver(id []byte) {
+	t.verdict = TrustRestarting
+	t.restarted, t.clean = true, 0
+	t.rising, t.mixed = false, false
+	t.last = append(t.last[:0], id...)
+}
+
+// carriesOverlap reports whether ids with this verdict can tell which events a
+// returning client has.
+func (t Trust) carriesOverlap() bool { return t == TrustUnique || t == TrustMonotonic }
+
+// idOrder is how two ids of one stream relate.
+type idOrder uint8
+
+const (
+	orderNone   idOrder = iota // they have no order we know
+	orderEqual                 // the same bytes
+	orderAfter                 // the second is greater
+	orderBefore                // the second is smaller
+)
+
+// compareIDs compares ids that differ only in their numbers: "41" and "42",
+// "stream_9" and "stream_10", "1526919030474-55" and "1526919030475-0",
+// "2026-01-01T00:00:01Z" and "2026-01-01T00:00:02Z". The first number that
+// differs decides; numbers have any length. Ids that differ in anything else,
+// such as UUIDs, have no order.
+func compareIDs(a, b []byte) idOrder {
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	if i == len(a) && i == len(b) {
+		return orderEqual
+	}
+	for i > 0 && isDigit(a[i-1]) { // back to where the number begins
+		i--
+	}
+	na, nb := digits(a[i:]), digits(b[i:])
+	if na == 0 || nb == 0 || !sameShape(a[i+na:], b[i+nb:]) {
+		return orderNone
+	}
+	x, y := trimZeros(a[i:i+na]), trimZeros(b[i:i+nb])
+	switch {
+	case len(x) < len(y):
+		return orderAfter
+	case len(x) > len(y):
+		return orderBefore
+	}
+	switch bytes.Compare(x, y) {
+	case -1:
+		return orderAfter
+	case 1:
+		return orderBefore
+	}
+	return orderNone // "7" and "07"
+}
+
+// sameShape reports whether a and b are equal but for the digits of their numbers.
+func sameShape(a, b []byte) bool {
+	for len(a) > 0 && len(b) > 0 {
+		na, nb := digits(a), digits(b)
+		if na == 0 && nb == 0 {
+			if a[0] != b[0] {
+				return false
+			}
+			na, nb = 1, 1
+		}
+		if na == 0 || nb == 0 {
+			return false
+		}
+		a, b = a[na:], b[nb:]
+	}
+	return len(a) == len(b)
+}
+
+func digits(p []byte) int {
+	n := 0
+	for n < len(p) && isDigit(p[n]) {
+		n++
+	}
+	return n
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func trimZeros(p []byte) []byte { return bytes.TrimLeft(p, "0") }
