@@ -12,6 +12,7 @@ package sessionstore
 
 import (
 	"context"
+	"time"
 )
 
 // Bounds that every Store keeps, so that one session cannot grow without end.
@@ -66,9 +67,9 @@ type State struct {
 	Duplicates uint64
 
 	// Continues is the Number of the earlier stream that this one's State began
-	// from, 0 for none. Saving it lets the store forget that stream once it has
-	// ended: this one knows everything it knew. So a client that reconnects all
-	// day costs one Window and not StreamsPerLine of them.
+	// from, 0 for none. If that stream has ended by this one's first Save, the
+	// store forgets it, for this one knows everything it knew: a client that
+	// reconnects all day costs one Window and not StreamsPerLine of them.
 	Continues uint64
 }
 
@@ -76,12 +77,18 @@ type State struct {
 // made to be told at every chunk, so nothing in it is ever copied by the caller:
 // its slices are borrowed until Advance returns.
 type Progress struct {
-	LastSent   []byte   // replaces State.LastSent
-	Seen       []uint64 // added to State.Window, oldest first
-	Epoch      uint32   // these replace the State's
+	// Now is the caller's clock, which it has just looked at: that look is half
+	// of what an Advance in memory costs. Zero: the store looks at its own.
+	Now time.Time
+
+	LastSent []byte   // replaces State.LastSent
+	Seen     []uint64 // added to State.Window, oldest first
+
+	// These replace the State's; the counts are totals.
+	Epoch      uint32
 	Trust      uint8
-	Events     uint64 // a total, as in State
-	Duplicates uint64 // a total, as in State
+	Events     uint64
+	Duplicates uint64
 }
 
 // Lease is the right to write the State of one stream.
