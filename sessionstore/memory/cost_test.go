@@ -1,7 +1,6 @@
 package memory_test
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -26,7 +25,7 @@ func newBed(tb testing.TB, sessions int) *bed {
 		var k sessionstore.Key
 		// Spread over the shards, as hashes are.
 		binary.LittleEndian.PutUint64(k.Session[:], uint64(i)*0x9e3779b97f4a7c15)
-		l, _, err := b.Claim(context.Background(), k)
+		l, _, err := b.Claim(tb.Context(), k)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -60,7 +59,7 @@ func TestAdvanceDoesNotAllocate(t *testing.T) {
 // TestMemoryPerSession holds what a session with one stream may cost: at 1000
 // IDs it is to fit, with everything around it, where the tracker itself must.
 func TestMemoryPerSession(t *testing.T) {
-	const sessions = 2_000
+	const sessions = 1_000
 	for _, test := range []struct{ ids, limit int }{
 		{ids: 0, limit: 700},
 		{ids: 10, limit: 900},
