@@ -13,9 +13,12 @@ package config
 
 import "time"
 
+//go:generate go run ./internal/gendoc ../../docs/configuration.md
+
 // Config is the configuration file, key by key. Its zero value is not usable:
 // begin with [Default]. What each key means, its unit, its limits and what zero
-// does are in the table of [Keys], from which docs/configuration.md is made.
+// does are in one table, which [Reference] shows and docs/configuration.md is made
+// from.
 //
 // The json tags are the file's key names. One tag serves both the YAML decoder
 // of this package and the JSON view of the admin API, so the names cannot drift.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -20,23 +21,53 @@ import (
 type decoder struct {
 	src      *source
 	problems []Problem
-	places   map[string]place // of every key and list entry that was read
-	names    map[string]string
+	places   map[string]place  // of every key and list entry that was read
+	failed   map[string]bool   // of those, what could not be
+	names    map[string]string // of policies, by path
 }
 
 type place struct{ line, column int }
 
 func newDecoder(src *source) *decoder {
-	return &decoder{src: src, places: map[string]place{"": {1, 1}}, names: map[string]string{}}
+	return &decoder{
+		src:    src,
+		places: map[string]place{"": {1, 1}},
+		failed: map[string]bool{},
+		names:  map[string]string{},
+	}
 }
-
-func (d *decoder) add(ps ...Problem) { d.problems = append(d.problems, ps...) }
 
 // fail reports a problem at a token.
 func (d *decoder) fail(path string, t *token.Token, format string, args ...any) {
 	p := Problem{Path: path, Subject: subject(path, d.names), Message: fmt.Sprintf(format, args...)}
 	p.Line, p.Column = t.Position.Line, t.Position.Column
-	d.add(p)
+	d.problems = append(d.problems, p)
+	d.failed[path] = true
+}
+
+// found takes over what validation says of the values that were read. What it
+// says of a default that stands in for an unreadable value would only confuse.
+func (d *decoder) found(ps []Problem) {
+	for _, p := range ps {
+		if d.failed[p.Path] || p.Path != "" && d.failed[parent(p.Path)] {
+			continue
+		}
+		at := d.position(p.Path)
+		p.Line, p.Column = at.line, at.column
+		d.problems = append(d.problems, p)
+	}
+}
+
+// sorted returns the problems in file order, with snippets.
+func (d *decoder) sorted() []Problem {
+	for i := range d.problems {
+		p := &d.problems[i]
+		p.Snippet = d.src.snippet(p.Line, p.Column)
+	}
+	slices.SortStableFunc(d.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return d.problems
 }
 
 // position is the place of a key, or of the nearest section around it that is
@@ -94,6 +125,9 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 // section decodes a mapping with known keys.
 func (d *decoder) section(path string, n ast.Node, v reflect.Value) {
 	if _, ok := n.(*ast.NullNode); ok {
+		if strings.HasSuffix(path, "]") {
+			d.fail(path, start(n), "this entry is empty: write it, or remove the dash")
+		}
 		return // a section whose keys are all commented out
 	}
 	fields := fieldsOf(v.Type())
@@ -116,19 +150,17 @@ func (d *decoder) list(path string, n ast.Node, v reflect.Value) {
 	}
 	out := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
 	for i, item := range seq.Values {
-		elem := out.Index(i)
-		if p, ok := elem.Addr().Interface().(*PolicyConfig); ok {
-			*p = defaultPolicy()
-		}
 		at := fmt.Sprintf("%s[%d]", path, i)
-		if v.Type() == reflect.TypeFor[[]PolicyConfig]() {
+		elem := out.Index(i)
+		policy, ok := elem.Addr().Interface().(*PolicyConfig)
+		if ok {
+			*policy = defaultPolicy()
 			d.names[at] = nameIn(item)
 		}
-		if _, null := item.(*ast.NullNode); null {
-			d.fail(at, start(item), "this entry is empty: write it or remove the dash")
-			continue
-		}
 		d.value(at, item, elem)
+		if ok && (d.failed[at] || d.failed[at+".name"]) {
+			policy.Name = "" // not known, so not the same as any other
+		}
 	}
 	v.Set(out)
 }

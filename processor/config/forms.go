@@ -27,7 +27,7 @@ func checkName(s string) error {
 func checkHost(s string) error {
 	const forms = "write a host such as api.example.com, *.example.com or api.example.com:8443"
 	host, port := splitHost(s)
-	if port != "" {
+	if port != "" || strings.HasSuffix(s, ":") {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return fmt.Errorf("%q does not end in a port number: %s", s, forms)
 		}
@@ -41,7 +41,7 @@ func checkHost(s string) error {
 	}
 	switch name := strings.TrimPrefix(host, "*."); {
 	case s == "*":
-		return errors.New("leave the list empty for any host")
+		return errors.New("a star alone is not a host: leave the list empty for any")
 	case name == "" || name[0] == '.' || strings.Contains(name, "*"):
 		return fmt.Errorf("%q is not a host: %s; a star is only good before the first dot", s, forms)
 	case !all(name, func(r rune) bool { return isAlphaNum(r) || strings.ContainsRune(".-_", r) }):

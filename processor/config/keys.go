@@ -2,32 +2,32 @@ package config
 
 import "time"
 
-// Key describes one key of the file. The decoder's hints, the validation and
+// key describes one key of the file. The decoder's hints, the validation and
 // docs/configuration.md all read it here.
-type Key struct {
-	Path string // the key's place, such as "limits.event_bytes" or "policies[].mode"
-	Doc  string // one or two sentences for the user, in Markdown
-	Zero string // what 0, "", [] or {} does; "" if it is refused or nothing special
+type key struct {
+	path string // the key's place, such as "limits.event_bytes" or "policies[].mode"
+	doc  string // a few sentences for the user, in Markdown
+	zero string // what 0, "", [] or {} does; "" if it is refused or nothing special
 
 	// At most one of the following says which values are good.
 
-	Values []string // the closed set, also of later versions
-	Range  *Range   // of a number, size or duration
-	// Form checks a text, or each text of a list or each name of a map. Its
+	values []string // the closed set, also of later versions
+	bounds *bounds  // of a number, size or duration
+	// form checks a text, or each text of a list or each name of a map. Its
 	// error says what is wrong and what to write. It is not asked about the
-	// empty value of a key whose Zero is told.
-	Form func(string) error
-	// Shape is the form in words, for the table.
-	Shape string
+	// empty value of a key whose zero is told.
+	form func(string) error
+
+	shape string // the good values in words, if the above do not tell
 }
 
-// Range is the smallest and the greatest value of a number: nanoseconds for a
-// Duration, bytes for a Size. Zero is good too if the Key says what it does.
-type Range struct{ Min, Max int64 }
+// bounds are the smallest and the greatest value of a number: nanoseconds for a
+// Duration, bytes for a Size. Zero is good too if the key says what it does.
+type bounds struct{ lo, hi int64 }
 
-func durations(lo, hi time.Duration) *Range { return &Range{int64(lo), int64(hi)} }
-func sizes(lo, hi Size) *Range              { return &Range{int64(lo), int64(hi)} }
-func numbers(lo, hi int64) *Range           { return &Range{lo, hi} }
+func durations(lo, hi time.Duration) *bounds { return &bounds{int64(lo), int64(hi)} }
+func sizes(lo, hi Size) *bounds              { return &bounds{int64(lo), int64(hi)} }
+func numbers(lo, hi int64) *bounds           { return &bounds{lo, hi} }
 
 const (
 	day = 24 * time.Hour
@@ -40,244 +40,244 @@ const (
 	maxEntries = 256
 )
 
-// Keys returns every key of the file, in the order of the file.
-func Keys() []Key {
+// keys returns every key of the file, in the order of the file.
+func keys() []key {
 	return append(processKeys(), policyKeys()...)
 }
 
-func processKeys() []Key {
-	return []Key{
+func processKeys() []key {
+	return []key{
 		{
-			Path:  "listen",
-			Doc:   "Where the ext_proc gRPC service listens. Envoy's cluster for the processor points here.",
-			Shape: "`unix:/path` or `host:port`", Form: checkAddress,
+			path:  "listen",
+			doc:   "Where the ext_proc gRPC service listens. Envoy's cluster for the processor points here.",
+			shape: "`unix:/path` or `host:port`", form: checkAddress,
 		},
 		{
-			Path:  "admin",
-			Doc:   "Where health, metrics, the admin API and the console listen, over plain HTTP and without a login: keep it on loopback or behind something that asks. `/debug/pprof/` is there only on loopback.",
-			Shape: "`unix:/path` or `host:port`", Form: checkAddress,
+			path:  "admin",
+			doc:   "Where health, metrics, the admin API and the console listen, over plain HTTP and without a login: keep it on loopback or behind something that asks. `/debug/pprof/` is there only on loopback.",
+			shape: "`unix:/path` or `host:port`", form: checkAddress,
 		},
 		{
-			Path: "tls.cert", Doc: "PEM file with the certificate chain that `listen` presents.",
-			Zero: "`listen` speaks plain text", Shape: "file",
+			path: "tls.cert", doc: "PEM file with the certificate chain that `listen` presents.",
+			zero: "`listen` speaks plain text", shape: "file",
 		},
 		{
-			Path: "tls.key", Doc: "PEM file with the private key of `tls.cert`.",
-			Zero: "`listen` speaks plain text", Shape: "file",
+			path: "tls.key", doc: "PEM file with the private key of `tls.cert`.",
+			zero: "`listen` speaks plain text", shape: "file",
 		},
 		{
-			Path: "tls.client_ca", Doc: "PEM file with the authorities whose client certificates are accepted: Envoy must present one (mTLS).",
-			Zero: "no client certificate is asked for", Shape: "file",
+			path: "tls.client_ca", doc: "PEM file with the authorities whose client certificates are accepted: Envoy must present one (mTLS).",
+			zero: "no client certificate is asked for", shape: "file",
 		},
 		{
-			Path: "fetch.url", Doc: "How hold mode reaches upstreams: back through Envoy, over HTTP/2 without TLS.",
-			Zero: "hold mode is off", Shape: "`http://host:port` or `unix:/path`",
+			path: "fetch.url", doc: "How hold mode reaches upstreams: back through Envoy, over HTTP/2 without TLS.",
+			zero: "hold mode is off", shape: "`http://host:port` or `unix:/path`",
 		},
 		{
-			Path: "fetch.pass_key_file", Doc: "Key for the pass that a request carries on the way back; needed where that listener also runs this filter.",
-			Zero: "no pass", Shape: "file",
+			path: "fetch.pass_key_file", doc: "Key for the pass that a request carries on the way back; needed where that listener also runs this filter.",
+			zero: "no pass", shape: "file",
 		},
 		{
-			Path: "relay.listen", Doc: "Where relayed responses are fetched from, over HTTP/2 without TLS.",
-			Zero: "no relay", Shape: "`unix:/path` or `host:port`", Form: checkAddress,
+			path: "relay.listen", doc: "Where relayed responses are fetched from, over HTTP/2 without TLS.",
+			zero: "no relay", shape: "`unix:/path` or `host:port`", form: checkAddress,
 		},
 		{
-			Path: "store.kind", Doc: "What keeps the state of sessions. `memory` forgets it when the process ends.",
-			Values: []string{"memory", "bolt", "redis"},
+			path: "store.kind", doc: "What keeps the state of sessions. `memory` forgets it when the process ends.",
+			values: []string{"memory", "bolt", "redis"},
 		},
-		{Path: "store.path", Doc: "File of the bolt store.", Shape: "file"},
-		{Path: "store.url", Doc: "Address of the redis store.", Shape: "`redis://` or `rediss://` URL"},
+		{path: "store.path", doc: "File of the bolt store.", shape: "file"},
+		{path: "store.url", doc: "Address of the redis store.", shape: "`redis://` or `rediss://` URL"},
 		{
-			Path: "store.flush", Doc: "How often changes are written behind.",
-			Zero: "an event is sent only after it is stored", Range: durations(time.Millisecond, time.Minute),
-		},
-		{
-			Path: "store.ttl", Doc: "A session that nobody uses for this long is forgotten.",
-			Range: durations(time.Second, 365*day),
+			path: "store.flush", doc: "How often changes are written behind.",
+			zero: "an event is sent only after it is stored", bounds: durations(time.Millisecond, time.Minute),
 		},
 		{
-			Path:  "limits.event_bytes",
-			Doc:   "The largest event that is held back until it is whole. A larger one streams through undivided and is not deduplicated. This much memory may be used for each stream.",
-			Range: sizes(KiB, GiB),
+			path: "store.ttl", doc: "A session that nobody uses for this long is forgotten.",
+			bounds: durations(time.Second, 365*day),
 		},
 		{
-			Path: "limits.request_bytes", Doc: "The largest request body that hold mode collects.",
-			Zero: "bodies are not collected", Range: sizes(1, GiB),
+			path:   "limits.event_bytes",
+			doc:    "The largest event that is held back until it is whole. A larger one streams through undivided and is not deduplicated. This much memory may be used for each stream.",
+			bounds: sizes(KiB, GiB),
 		},
 		{
-			Path: "limits.sessions", Doc: "The most sessions that are kept; beyond it the one unused for longest is forgotten.",
-			Range: numbers(1, 100_000_000),
+			path: "limits.request_bytes", doc: "The largest request body that hold mode collects.",
+			zero: "bodies are not collected", bounds: sizes(1, GiB),
 		},
 		{
-			Path: "limits.memory", Doc: "The most memory for stored events.",
-			Zero: "no limit but those of each session", Range: sizes(MiB, 1024*GiB),
+			path: "limits.sessions", doc: "The most sessions that are kept; beyond it the one unused for longest is forgotten.",
+			bounds: numbers(1, 100_000_000),
 		},
 		{
-			Path: "limits.stream_bytes_per_second", Doc: "Pace of a stream held by `via: immediate`, which has no back pressure.",
-			Zero: "no pacing", Range: sizes(KiB, GiB),
+			path: "limits.memory", doc: "The most memory for stored events.",
+			zero: "no limit but those of each session", bounds: sizes(MiB, 1024*GiB),
 		},
 		{
-			Path: "limits.burst_bytes", Doc: "How far such a stream may run ahead of its pace.",
-			Zero: "not at all", Range: sizes(KiB, GiB),
+			path: "limits.stream_bytes_per_second", doc: "Pace of a stream held by `via: immediate`, which has no back pressure.",
+			zero: "no pacing", bounds: sizes(KiB, GiB),
 		},
 		{
-			Path: "drain.deadline", Doc: "After being told to stop, the longest time until the last stream is ended.",
-			Zero: "streams are cut at once", Range: durations(time.Millisecond, day),
+			path: "limits.burst_bytes", doc: "How far such a stream may run ahead of its pace.",
+			zero: "not at all", bounds: sizes(KiB, GiB),
 		},
 		{
-			Path: "drain.spread", Doc: "The time over which streams are ended one after another, so that clients do not all come back at once. At most `drain.deadline`.",
-			Zero: "all at once", Range: durations(time.Millisecond, day),
+			path: "drain.deadline", doc: "After being told to stop, the longest time until the last stream is ended.",
+			zero: "streams are cut at once", bounds: durations(time.Millisecond, day),
 		},
-		{Path: "log.level", Doc: "The least important log line that is written.", Values: []string{"debug", "info", "warn", "error"}},
-		{Path: "log.format", Doc: "`json` for machines, `console` for reading.", Values: []string{"json", "console"}},
 		{
-			Path: "tracing.otlp_endpoint", Doc: "Where spans are sent.",
-			Zero: "no tracing", Shape: "`host:port`",
+			path: "drain.spread", doc: "The time over which streams are ended one after another, so that clients do not all come back at once. At most `drain.deadline`.",
+			zero: "all at once", bounds: durations(time.Millisecond, day),
+		},
+		{path: "log.level", doc: "The least important log line that is written.", values: []string{"debug", "info", "warn", "error"}},
+		{path: "log.format", doc: "`json` for machines, `console` for reading.", values: []string{"json", "console"}},
+		{
+			path: "tracing.otlp_endpoint", doc: "Where spans are sent.",
+			zero: "no tracing", shape: "`host:port`",
 		},
 	}
 }
 
-func policyKeys() []Key {
-	return []Key{
+func policyKeys() []key {
+	return []key{
 		{
-			Path:  "policies[].name",
-			Doc:   "Names the policy in metrics, logs and errors. Each policy needs its own.",
-			Shape: "letters, digits, `.`, `_`, `-`; at most 64", Form: checkName,
+			path:  "policies[].name",
+			doc:   "Names the policy in metrics, logs and errors. Each policy needs its own.",
+			shape: "letters, digits, `.`, `_`, `-`; at most 64", form: checkName,
 		},
 		{
-			Path:  "policies[].match.hosts",
-			Doc:   "The request's host is one of these, whatever its case. `*.example.com` stands for every host below example.com. A port is compared only if one is written.",
-			Zero:  "any host",
-			Shape: "list of hosts", Form: checkHost,
+			path:  "policies[].match.hosts",
+			doc:   "The request's host is one of these, whatever its case. `*.example.com` stands for every host below example.com. A port is compared only if one is written.",
+			zero:  "any host",
+			shape: "list of hosts", form: checkHost,
 		},
 		{
-			Path:  "policies[].match.path_prefix",
-			Doc:   "The request's path begins with this, letter by letter; the query does not count.",
-			Shape: "path", Form: checkPathPrefix,
+			path:  "policies[].match.path_prefix",
+			doc:   "The request's path begins with this, letter by letter; the query does not count.",
+			shape: "path", form: checkPathPrefix,
 		},
 		{
-			Path: "policies[].match.methods", Doc: "The request's method is one of these.",
-			Zero:  "any method",
-			Shape: "list of methods", Form: checkMethod,
+			path: "policies[].match.methods", doc: "The request's method is one of these.",
+			zero:  "any method",
+			shape: "list of methods", form: checkMethod,
 		},
 		{
-			Path:  "policies[].match.headers",
-			Doc:   "Each of these headers is there with exactly this value.",
-			Zero:  "any headers",
-			Shape: "map of name to value", Form: checkHeaderName,
+			path:  "policies[].match.headers",
+			doc:   "Each of these headers is there with exactly this value.",
+			zero:  "any headers",
+			shape: "map of name to value", form: checkHeaderName,
 		},
 		{
-			Path:   "policies[].mode",
-			Doc:    "What is done with event streams. `off`: nothing. `observe`: bytes pass untouched and are only watched. `inline`: whole events pass through, deduplicated and with heartbeats. `auto`: the strongest of these that the setup allows; in this version `inline`.",
-			Values: []string{"off", "observe", "inline", "hold", "auto"},
+			path:   "policies[].mode",
+			doc:    "What is done with event streams. `off`: nothing. `observe`: bytes pass untouched and are only watched. `inline`: whole events pass through, deduplicated and with heartbeats. `auto`: the strongest of these that the setup allows; in this version `inline`.",
+			values: []string{"off", "observe", "inline", "hold", "auto"},
 		},
 		{
-			Path: "policies[].via", Doc: "How hold mode owns the response.",
-			Values: []string{"auto", "relay", "immediate"},
+			path: "policies[].via", doc: "How hold mode owns the response.",
+			values: []string{"auto", "relay", "immediate"},
 		},
 		{
-			Path:  "policies[].rollout",
-			Doc:   "The percentage of sessions the policy's mode is for, chosen by a hash of the session key; the others run as `off`.",
-			Zero:  "no session, as if `mode: off`",
-			Range: numbers(1, 100),
+			path:   "policies[].rollout",
+			doc:    "The percentage of sessions the policy's mode is for, chosen by a hash of the session key; the others run as `off`.",
+			zero:   "no session, as if `mode: off`",
+			bounds: numbers(1, 100),
 		},
 		{
-			Path:  "policies[].session.key",
-			Doc:   "Where to look for what tells sessions apart; the first that is there counts.",
-			Zero:  "a client's requests are told apart by principal alone",
-			Shape: "list of `header:NAME`, `cookie:NAME`, `query:NAME`", Form: checkSource,
+			path:  "policies[].session.key",
+			doc:   "Where to look for what tells sessions apart; the first that is there counts.",
+			zero:  "a client's requests are told apart by principal alone",
+			shape: "list of `header:NAME`, `cookie:NAME`, `query:NAME`", form: checkSource,
 		},
 		{
-			Path:  "policies[].session.principal",
-			Doc:   "Where to look for the client's credential; the first that is there counts. Only a hash of it is kept. State is never shared between principals.",
-			Zero:  "all clients are one principal",
-			Shape: "list of `header:NAME`, `cookie:NAME`, `query:NAME`", Form: checkSource,
+			path:  "policies[].session.principal",
+			doc:   "Where to look for the client's credential; the first that is there counts. Only a hash of it is kept. State is never shared between principals.",
+			zero:  "all clients are one principal",
+			shape: "list of `header:NAME`, `cookie:NAME`, `query:NAME`", form: checkSource,
 		},
 		{
-			Path: "policies[].resume", Doc: "How a broken upstream response is asked to continue.",
-			Values: []string{"auto", "last-event-id", "mcp", "openai-responses", "none"},
+			path: "policies[].resume", doc: "How a broken upstream response is asked to continue.",
+			values: []string{"auto", "last-event-id", "mcp", "openai-responses", "none"},
 		},
 		{
-			Path:   "policies[].dedup",
-			Doc:    "Which repeated events are dropped. `overlap`: only those repeated after a reconnect, by id and content, in order. `always`: every id seen within the window, for upstreams known never to reuse an id. `off`: none.",
-			Values: []string{"overlap", "always", "off"},
+			path:   "policies[].dedup",
+			doc:    "Which repeated events are dropped. `overlap`: only those repeated after a reconnect, by id and content, in order. `always`: every id seen within the window, for upstreams known never to reuse an id. `off`: none.",
+			values: []string{"overlap", "always", "off"},
 		},
 		{
-			Path: "policies[].ids", Doc: "Whose event ids the client sees: the origin's, or sealed ones of our own.",
-			Values: []string{"origin", "sealed"},
+			path: "policies[].ids", doc: "Whose event ids the client sees: the origin's, or sealed ones of our own.",
+			values: []string{"origin", "sealed"},
 		},
 		{
-			Path:  "policies[].replay.events",
-			Doc:   "How many events of a session are tracked: the window for `dedup`.",
-			Range: numbers(1, maxWindow),
+			path:   "policies[].replay.events",
+			doc:    "How many events of each stream are remembered for `dedup`, at 8 bytes each.",
+			bounds: numbers(1, maxWindow),
 		},
 		{
-			Path: "policies[].replay.bytes", Doc: "How many bytes of a session's events are stored.",
-			Zero: "none are", Range: sizes(KiB, GiB),
+			path: "policies[].replay.bytes", doc: "How many bytes of a session's events are stored.",
+			zero: "none are", bounds: sizes(KiB, GiB),
 		},
 		{
-			Path: "policies[].replay.ttl", Doc: "How long events are stored.",
-			Zero: "they are not", Range: durations(time.Second, 365*day),
+			path: "policies[].replay.ttl", doc: "How long events are stored.",
+			zero: "they are not", bounds: durations(time.Second, 365*day),
 		},
 		{
-			Path:  "policies[].heartbeat",
-			Doc:   "After this much silence the client gets a comment line, which it ignores, so that nothing on the way takes the connection for dead. Not in `observe`.",
-			Zero:  "no heartbeats",
-			Range: durations(10*time.Millisecond, day),
+			path:   "policies[].heartbeat",
+			doc:    "After this much silence the client gets a comment line, which it ignores, so that nothing on the way takes the connection for dead. Not in `observe`.",
+			zero:   "no heartbeats",
+			bounds: durations(10*time.Millisecond, day),
 		},
 		{
-			Path: "policies[].health.idle_timeout", Doc: "Silence after which an upstream is suspected.",
-			Zero: "never", Range: durations(time.Millisecond, day),
+			path: "policies[].health.idle_timeout", doc: "Silence after which an upstream is suspected.",
+			zero: "never", bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path: "policies[].health.check_interval", Doc: "How often suspicion is looked at.",
-			Range: durations(time.Millisecond, day),
+			path: "policies[].health.check_interval", doc: "How often suspicion is looked at.",
+			bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path: "policies[].health.connect_timeout", Doc: "Longest wait for an upstream's first bytes.",
-			Range: durations(time.Millisecond, day),
+			path: "policies[].health.connect_timeout", doc: "Longest wait for an upstream's first bytes.",
+			bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path: "policies[].health.eject_after", Doc: "Failures in a row after which an upstream is left out.",
-			Zero: "never", Range: numbers(1, 1_000_000),
+			path: "policies[].health.eject_after", doc: "Failures in a row after which an upstream is left out.",
+			zero: "never", bounds: numbers(1, 1_000_000),
 		},
 		{
-			Path: "policies[].health.eject_for", Doc: "How long it is left out.",
-			Range: durations(time.Millisecond, day),
+			path: "policies[].health.eject_for", doc: "How long it is left out.",
+			bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path: "policies[].backoff.base", Doc: "Wait before the second attempt to resume; the first after progress is immediate.",
-			Range: durations(time.Millisecond, day),
+			path: "policies[].backoff.base", doc: "Wait before the second attempt to resume; the first after progress is immediate.",
+			bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path: "policies[].backoff.max", Doc: "The longest wait between attempts.",
-			Range: durations(time.Millisecond, day),
+			path: "policies[].backoff.max", doc: "The longest wait between attempts.",
+			bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path: "policies[].backoff.retries", Doc: "Attempts without progress before giving up.",
-			Zero: "none", Range: numbers(1, 1_000_000),
+			path: "policies[].backoff.retries", doc: "Attempts without progress before giving up.",
+			zero: "none", bounds: numbers(1, 1_000_000),
 		},
 		{
-			Path: "policies[].backoff.jitter", Doc: "Share of each wait that is random.",
-			Zero: "none", Range: numbers(0, 1),
+			path: "policies[].backoff.jitter", doc: "Share of each wait that is random.",
+			zero: "none", bounds: numbers(0, 1),
 		},
 		{
-			Path: "policies[].hold_for", Doc: "Longest time a client waits for a dead upstream before the cut is admitted.",
-			Zero: "not at all", Range: durations(time.Millisecond, day),
+			path: "policies[].hold_for", doc: "Longest time a client waits for a dead upstream before the cut is admitted.",
+			zero: "not at all", bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path: "policies[].detach", Doc: "How long the upstream is read on after the client left, for its return.",
-			Zero: "not at all", Range: durations(time.Millisecond, day),
+			path: "policies[].detach", doc: "How long the upstream is read on after the client left, for its return.",
+			zero: "not at all", bounds: durations(time.Millisecond, day),
 		},
 		{
-			Path:  "policies[].complete_when",
-			Doc:   "The events that an origin sends last. An entry has `data` (the event's data, exactly), `event` (its type, exactly), `json` (dotted paths and the values they must have), or several, which must all match.",
-			Zero:  "any clean end is complete",
-			Shape: "list of entries",
+			path:  "policies[].complete_when",
+			doc:   "The events that an origin sends last. An entry has `data` (the event's data, exactly), `event` (its type, exactly), `json` (dotted paths and the values they must have), or several, which must all match.",
+			zero:  "any clean end is complete",
+			shape: "list of entries",
 		},
 		{
-			Path: "policies[].retry_when", Doc: "First events that mean another host should be tried; entries as in `complete_when`.",
-			Zero: "none", Shape: "list of entries",
+			path: "policies[].retry_when", doc: "First events that mean another host should be tried; entries as in `complete_when`.",
+			zero: "none", shape: "list of entries",
 		},
 	}
 }

@@ -2,13 +2,11 @@ package config
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -59,7 +57,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	cfg := Default()
 	d := newDecoder(src)
 	d.root(root, cfg)
-	d.add(cfg.problems()...)
+	d.found(cfg.problems())
 	if len(d.problems) > 0 {
 		return nil, &Error{Name: name, Problems: d.sorted()}
 	}
@@ -104,7 +102,7 @@ func onlyDocument(file *ast.File, fail func(line, column int, format string, arg
 		if doc.Body == nil {
 			continue
 		}
-		pos := doc.Body.GetToken().Position
+		pos := start(doc.Body).Position
 		if _, ok := doc.Body.(*ast.DirectiveNode); ok {
 			return nil, fail(pos.Line, pos.Column, "YAML directives are not supported: remove this line")
 		}
@@ -170,29 +168,4 @@ func explain(message string) string {
 		return "not YAML: this line is neither a key of the section above nor indented like its list"
 	}
 	return "not YAML: " + message
-}
-
-// sorted puts the problems in file order and completes those that validation
-// found with the place of their key.
-func (d *decoder) sorted() []Problem {
-	seen := map[string]bool{}
-	var out []Problem
-	for _, p := range d.problems {
-		if p.Line == 0 {
-			// What was not read cannot be validated: the first complaint about a key
-			// is the right one.
-			if seen[p.Path] {
-				continue
-			}
-			at := d.position(p.Path)
-			p.Line, p.Column = at.line, at.column
-		}
-		seen[p.Path] = true
-		p.Snippet = d.src.snippet(p.Line, p.Column)
-		out = append(out, p)
-	}
-	slices.SortStableFunc(out, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	return out
 }

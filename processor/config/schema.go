@@ -41,7 +41,7 @@ func join(path, key string) string {
 // leaf is one key of a Config with its value.
 type leaf struct {
 	path  string // "policies[1].replay.events"
-	key   string // "policies[].replay.events", as in Key.Path
+	key   string // "policies[].replay.events", as in the table of keys
 	value reflect.Value
 }
 
@@ -92,15 +92,20 @@ func unknownKey(section, key string, allowed []string) string {
 		if d := editDistance(strings.ToLower(key), name); d < distance && d < len(name)/2+1 {
 			best, distance = name, d
 		}
+		if strings.HasPrefix(name, key+"_") { // path for path_prefix
+			best, distance = name, 0
+		}
+	}
+	// The right key in the wrong place is the other common slip. What belongs to
+	// the process is no use to someone who writes a policy.
+	for _, k := range keys() {
+		inPolicy := strings.HasPrefix(k.path, "policies[]")
+		if best == "" && lastKey(k.path) == key && (inPolicy || !strings.HasPrefix(section, "policies[")) {
+			best = strings.Replace(k.path, "[]", "[…]", 1)
+		}
 	}
 	if best != "" {
 		return fmt.Sprintf("%s: did you mean %s?", msg, best)
-	}
-	// The right key in the wrong place is the other common slip.
-	for _, k := range Keys() {
-		if strings.HasSuffix(k.Path, "."+key) && !strings.HasPrefix(k.Path, section+".") {
-			return fmt.Sprintf("%s: did you mean %s?", msg, strings.Replace(k.Path, "[]", "[…]", 1))
-		}
 	}
 	return fmt.Sprintf("%s: allowed here are %s", msg, strings.Join(allowed, ", "))
 }

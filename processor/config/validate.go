@@ -49,9 +49,9 @@ func (v *validator) keys(c *Config) {
 	for _, l := range leaves(Default()) {
 		defaults[l.key] = l.value
 	}
-	table := map[string]Key{}
-	for _, k := range Keys() {
-		table[k.Path] = k
+	table := map[string]key{}
+	for _, k := range keys() {
+		table[k.path] = k
 	}
 	for _, l := range leaves(c) {
 		all, some := withheld(l.key)
@@ -67,28 +67,28 @@ func (v *validator) keys(c *Config) {
 }
 
 // allowed are the values of a closed set that this version has.
-func (k Key) allowed() []string {
-	_, withheld := withheld(k.Path)
-	return slices.DeleteFunc(slices.Clone(k.Values), func(s string) bool { return slices.Contains(withheld, s) })
+func (k key) allowed() []string {
+	_, withheld := withheld(k.path)
+	return slices.DeleteFunc(slices.Clone(k.values), func(s string) bool { return slices.Contains(withheld, s) })
 }
 
-func (v *validator) key(l leaf, k Key) {
+func (v *validator) key(l leaf, k key) {
 	switch {
-	case len(k.Values) > 0:
+	case len(k.values) > 0:
 		if got := l.value.String(); !slices.Contains(k.allowed(), got) {
 			v.fail(l.path, "%q is not one of %s", got, strings.Join(k.allowed(), ", "))
 		}
-	case k.Range != nil:
-		if l.value.IsZero() && k.Zero != "" || k.Range.holds(l.value) {
+	case k.bounds != nil:
+		if l.value.IsZero() && k.zero != "" || k.bounds.holds(l.value) {
 			return
 		}
 		v.fail(l.path, "%s is out of range: it must be %s", show(l.value), k.rangeText(l.value.Type()))
-	case k.Form != nil:
+	case k.form != nil:
 		v.form(l, k)
 	}
 }
 
-func (v *validator) form(l leaf, k Key) {
+func (v *validator) form(l leaf, k key) {
 	switch x := l.value.Interface().(type) {
 	case []string:
 		if len(x) > maxEntries {
@@ -96,7 +96,7 @@ func (v *validator) form(l leaf, k Key) {
 		}
 		for i, s := range x {
 			at := fmt.Sprintf("%s[%d]", l.path, i)
-			if err := k.Form(s); err != nil {
+			if err := k.form(s); err != nil {
 				v.fail(at, "%v", err)
 			} else if slices.Contains(x[:i], s) {
 				v.fail(at, "%q is in the list twice", s)
@@ -104,28 +104,28 @@ func (v *validator) form(l leaf, k Key) {
 		}
 	case map[string]string:
 		for _, name := range sortedKeys(x) {
-			if err := k.Form(name); err != nil {
+			if err := k.form(name); err != nil {
 				v.fail(l.path+"["+name+"]", "%v", err)
 			}
 		}
 	default:
-		if s := l.value.String(); s != "" || k.Zero == "" {
-			if err := k.Form(s); err != nil {
+		if s := l.value.String(); s != "" || k.zero == "" {
+			if err := k.form(s); err != nil {
 				v.fail(l.path, "%v", err)
 			}
 		}
 	}
 }
 
-func (r *Range) holds(v reflect.Value) bool {
+func (b *bounds) holds(v reflect.Value) bool {
 	if v.Kind() == reflect.Float64 {
-		return float64(r.Min) <= v.Float() && v.Float() <= float64(r.Max)
+		return float64(b.lo) <= v.Float() && v.Float() <= float64(b.hi)
 	}
-	return r.Min <= v.Int() && v.Int() <= r.Max
+	return b.lo <= v.Int() && v.Int() <= b.hi
 }
 
 // rangeText is the range in the key's unit, such as "0 or 10ms to 24h".
-func (k Key) rangeText(t reflect.Type) string {
+func (k key) rangeText(t reflect.Type) string {
 	text := func(n int64) string {
 		switch t {
 		case reflect.TypeFor[Duration]():
@@ -135,11 +135,14 @@ func (k Key) rangeText(t reflect.Type) string {
 		}
 		return strconv.FormatInt(n, 10)
 	}
-	s := text(k.Range.Min) + " to " + text(k.Range.Max)
-	if k.Zero != "" && k.Range.Min > 0 {
-		s = "0 or " + s
+	switch to := " to " + text(k.bounds.hi); {
+	case k.zero == "" || k.bounds.lo == 0:
+		return text(k.bounds.lo) + to
+	case k.bounds.lo == 1:
+		return "0" + to
+	default:
+		return "0 or " + text(k.bounds.lo) + to
 	}
-	return s
 }
 
 func (v *validator) tls(t *TLS) {
@@ -167,8 +170,8 @@ func (v *validator) policies(ps []PolicyConfig) {
 	for i := range ps {
 		p, path := &ps[i], fmt.Sprintf("policies[%d]", i)
 		if before, dup := first[p.Name]; dup {
-			v.fail(path+".name", "policies[%d] has the same name: each policy needs its own (without a name it is %q)", before, defaultPolicy().Name)
-		} else {
+			v.fail(path+".name", "policies[%d] is named so too: give each its own name (without one it is %q)", before, defaultPolicy().Name)
+		} else if p.Name != "" {
 			first[p.Name] = i
 		}
 		v.headers(path+".match.headers", p.Match.Headers)
@@ -221,13 +224,16 @@ func show(v reflect.Value) string {
 	case Address:
 		return show(reflect.ValueOf(string(x)))
 	}
-	if v.Kind() == reflect.Slice || v.Kind() == reflect.Map {
-		if v.Len() == 0 {
-			return "[]"
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map:
+		brackets := map[reflect.Kind]string{reflect.Slice: "[]", reflect.Map: "{}"}[v.Kind()]
+		if v.Len() > 0 {
+			return brackets[:1] + "…" + brackets[1:]
 		}
-		return "[…]"
+		return brackets
+	default:
+		return fmt.Sprint(v.Interface())
 	}
-	return fmt.Sprint(v.Interface())
 }
 
 func lastKey(path string) string { return path[strings.LastIndex(path, ".")+1:] }

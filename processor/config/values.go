@@ -53,8 +53,14 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// MarshalText makes JSON show what a user would write.
-func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// MarshalJSON shows what a user would write: a number of bytes, or a text with
+// a unit.
+func (s Size) MarshalJSON() ([]byte, error) {
+	if text := s.String(); strings.HasSuffix(text, "iB") {
+		return strconv.AppendQuote(nil, text), nil
+	}
+	return strconv.AppendInt(nil, int64(s), 10), nil
+}
 
 type sizeUnit struct {
 	name string

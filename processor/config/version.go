@@ -2,7 +2,7 @@ package config
 
 // later is something the file format names and this version does not do.
 type later struct {
-	path  string // as in Key.Path
+	path  string // as in the table of keys
 	value string // one value of the key; "" for every value but the default
 }
 

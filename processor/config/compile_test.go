@@ -1,0 +1,173 @@
+package config
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/processor/splice"
+)
+
+func TestCompile(t *testing.T) {
+	done := "[DONE]"
+	tests := []struct {
+		file string
+		want Policy
+	}{
+		{"", Policy{
+			Name: "default", Mode: ModeInline, Rollout: 100,
+			Splice: splice.Policy{Window: 1000, EventBytes: 1 << 20, Heartbeat: 15 * time.Second},
+			Session: SessionKeys{
+				Key:       []KeySource{{InHeader, "mcp-session-id"}, {InCookie, "session"}, {InQuery, "session"}},
+				Principal: []KeySource{{InHeader, "authorization"}},
+			},
+		}},
+		{`
+limits: {event_bytes: 64KiB}
+policies:
+- name: watched
+  mode: observe
+  rollout: 5
+  session: {key: ["header:X-Tab", "cookie:Sid", "query:Tab Id%20"], principal: []}
+`, Policy{}},
+		{`
+limits: {event_bytes: 64KiB}
+policies:
+- name: watched
+  mode: observe
+  rollout: 5
+  dedup: always
+  replay: {events: 7}
+  heartbeat: 0
+  session: {key: ["header:X-Tab", "cookie:Sid", "query:Tab"], principal: []}
+  complete_when: [{data: "[DONE]", json: {a: 1}}]
+`, Policy{
+			Name: "watched", Mode: ModeObserve, Rollout: 5,
+			Splice: splice.Policy{
+				Observe: true, Dedup: splice.DedupAlways, Window: 7, EventBytes: 64 << 10,
+				Complete: []splice.Completion{{Data: &done, JSON: map[string]any{"a": 1.0}}},
+			},
+			Session: SessionKeys{
+				Key:       []KeySource{{InHeader, "x-tab"}, {InCookie, "Sid"}, {InQuery, "Tab"}},
+				Principal: []KeySource{},
+			},
+		}},
+	}
+	for i, tt := range tests {
+		cfg, err := Parse("test.yaml", []byte(tt.file))
+		if tt.want.Name == "" {
+			if err == nil {
+				t.Errorf("%d: want an error", i)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := cfg.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := *p.All()[0]
+		got.match = matcher{}
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(Policy{}, matcher{})); diff != "" {
+			t.Errorf("%d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
+// A reload compiles the file again while streams still hold the old policies.
+func TestCompiledPoliciesShareNothing(t *testing.T) {
+	const file = `
+policies:
+- match: {hosts: [a], methods: [GET], headers: {x: y}}
+  session: {key: ["header:x"]}
+  complete_when: [{data: end, json: {a: b}}]
+`
+	cfg, err := Parse("test.yaml", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := cfg.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := cmp.AllowUnexported(Policies{}, Policy{}, matcher{}, hostPattern{}, header{})
+	if diff := cmp.Diff(compile(t, file), p, same); diff != "" {
+		t.Errorf("the same file compiles differently:\n%s", diff)
+	}
+	c := &cfg.Policies[0]
+	c.Match.Hosts[0], c.Match.Methods[0], c.Match.Headers["x"] = "b", "PUT", "z"
+	c.Session.Key[0] = "header:z"
+	*c.CompleteWhen[0].Data, c.CompleteWhen[0].JSON["a"] = "changed", "changed"
+	if diff := cmp.Diff(compile(t, file), p, same); diff != "" {
+		t.Errorf("a change of the Config shows in what was compiled:\n%s", diff)
+	}
+}
+
+func TestModesAndSourcesHaveTheNamesOfTheFile(t *testing.T) {
+	for _, name := range []string{"off", "observe", "inline"} {
+		p := compile(t, "policies: [{mode: "+name+"}]").All()[0]
+		if p.Mode.String() != name {
+			t.Errorf("mode %s is called %v", name, p.Mode)
+		}
+	}
+	for _, name := range []string{"header", "cookie", "query"} {
+		p := compile(t, "policies: [{session: {key: ['"+name+":x']}}]").All()[0]
+		if got := p.Session.Key[0].In.String(); got != name {
+			t.Errorf("source %s is called %v", name, got)
+		}
+	}
+}
+
+func TestRestartKeys(t *testing.T) {
+	next := Default()
+	if got := RestartKeys(Default(), next); got != nil {
+		t.Errorf("nothing changed, got %q", got)
+	}
+	next.Policies = nil
+	next.Limits.EventBytes = KiB
+	if got := RestartKeys(Default(), next); got != nil {
+		t.Errorf("policies and limits.event_bytes take no restart, got %q", got)
+	}
+	next.Limits.Sessions = 1
+	next.Listen = "127.0.0.1:1"
+	if diff := cmp.Diff([]string{"listen", "limits.sessions"}, RestartKeys(Default(), next)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRedacted(t *testing.T) {
+	cfg := Default()
+	cfg.Fetch.URL = "http://user:hunter2@127.0.0.1:1"
+	cfg.Store.URL = "rediss://:hunter2@h:1/0?password=hunter2"
+	cfg.Tracing.OTLPEndpoint = "hunter2@collector:4317"
+	cfg.TLS.Key = "/etc/holdfast/tls.key"
+	cfg.Policies[0].Match.Headers = map[string]string{"X-Api-Key": "hunter2", "Authorization": "Bearer hunter2", "x-team": "search"}
+	got, err := json.MarshalIndent(cfg.Redacted(), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(got), "hunter2") {
+		t.Errorf("a secret is shown:\n%s", got)
+	}
+	for _, want := range []string{
+		`"http://***@127.0.0.1:1"`, `"rediss://***@h:1/0?***"`, `"***@collector:4317"`, `"/etc/holdfast/tls.key"`,
+		`"x-team": "search"`, `"X-Api-Key": "***"`, `"event_bytes": "1MiB"`, `"heartbeat": "15s"`, `"complete_when": []`,
+	} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("%s is missing:\n%s", want, got)
+		}
+	}
+	if cfg.Policies[0].Match.Headers["X-Api-Key"] != "hunter2" {
+		t.Error("Redacted changed the Config")
+	}
+	plain, _ := json.Marshal(Default())
+	redacted, _ := json.Marshal(Default().Redacted())
+	if string(plain) != string(redacted) {
+		t.Error("a Config without secrets is shown changed")
+	}
+}
