@@ -110,6 +110,7 @@ func plain(s string) bool {
 
 // completionState knows whether the origin has said everything it had to say.
 type completionState struct {
+	markers []marker
 	reached bool
 	data    []byte // of the event looked at, used again
 }
@@ -118,12 +119,12 @@ type completionState struct {
 const keepData = 4 << 10
 
 // blockDispatched takes in a block. A repeat counts too: the client has it.
-func (c *completionState) blockDispatched(markers []marker, ev *sse.Event) {
+func (c *completionState) blockDispatched(ev *sse.Event) {
 	if c.reached {
 		return
 	}
-	for i := range markers {
-		if c.matches(&markers[i], ev) {
+	for i := range c.markers {
+		if c.matches(&c.markers[i], ev) {
 			c.reached, c.data = true, nil
 			return
 		}

@@ -62,7 +62,7 @@ func (m *Machine) blockEnded(ev *sse.Event) (repeat bool) {
 	if ev.HasData {
 		m.counts.Events++
 	}
-	m.done.blockDispatched(m.policy.markers, ev)
+	m.done.blockDispatched(ev)
 	repeat = m.eventSeen(ev) && ev.Part == sse.Whole
 	if repeat {
 		m.counts.Duplicates++

@@ -46,25 +46,20 @@ type totals struct{ events, duplicates uint64 }
 
 // New returns a Machine for a stream that begins now. p may be shared.
 func New(_ time.Time, p *Policy, s Start) *Machine {
-	if !p.compiled {
-		p = p.compile()
-	}
 	m := &Machine{
 		policy:  p,
-		scanner: sse.NewScanner(p.EventBytes),
+		scanner: sse.NewScanner(p.eventBytes()),
 		key:     s.Earlier.Key,
-		window:  newTracker(p.Window, nameMask),
-		beat:    heartbeatState{every: p.Heartbeat},
+		window:  newTracker(p.window(), nameMask),
+		beat:    heartbeatState{every: p.heartbeat()},
+		done:    completionState{markers: p.markers()},
 		drain:   drainState{repeatable: s.Repeatable},
-		save:    saveState{every: p.SaveEvery},
+		save:    saveState{every: p.saveEvery()},
 		epoch:   s.Earlier.Epoch,
 		earlier: totals{s.Earlier.Events, s.Earlier.Duplicates},
 	}
 	if p.byIDAlone() {
 		m.window.key = wholeEntry
-	}
-	if p.Observe {
-		m.beat.every = 0
 	}
 	if m.key == (hashKey{}) {
 		m.key = newHashKey(s.Seed)
@@ -201,7 +196,7 @@ func (m *Machine) complete() bool {
 			return m.done.reached
 		}
 		if ev.Part == sse.Whole || ev.Part == sse.Last {
-			m.done.blockDispatched(m.policy.markers, &ev)
+			m.done.blockDispatched(&ev)
 		}
 	}
 }

@@ -5,24 +5,26 @@ import "strconv"
 // The names below are the ones of metrics, logs, metadata and the admin API:
 // public, and therefore never changed.
 
-var (
-	outcomeNames = [...]string{"complete", "resumed", "gap", "cut", "client_gone", "drained", "passed"}
-	phaseNames   = [...]string{"opening", "live", "draining", "closed"}
-	causeNames   = [...]string{"clean_end", "reset"}
-	dedupNames   = [...]string{"overlap", "always", "off"}
-	trustNames   = [...]string{"absent", "unique", "monotonic", "constant", "restarting"}
-	noteNames    = [...]string{"oversize", "overlap", "overlap_end", "trust", "heartbeat"}
-)
+func (o Outcome) String() string {
+	return name(uint8(o), "complete", "resumed", "gap", "cut", "client_gone", "drained", "passed")
+}
 
-func (o Outcome) String() string  { return name(outcomeNames[:], uint8(o)) }
-func (p Phase) String() string    { return name(phaseNames[:], uint8(p)) }
-func (c Cause) String() string    { return name(causeNames[:], uint8(c)) }
-func (d Dedup) String() string    { return name(dedupNames[:], uint8(d)) }
-func (t Trust) String() string    { return name(trustNames[:], uint8(t)) }
-func (k NoteKind) String() string { return name(noteNames[:], uint8(k)) }
+func (p Phase) String() string { return name(uint8(p), "opening", "live", "draining", "closed") }
+
+func (c Cause) String() string { return name(uint8(c), "clean_end", "reset") }
+
+func (d Dedup) String() string { return name(uint8(d), "overlap", "always", "off") }
+
+func (t Trust) String() string {
+	return name(uint8(t), "absent", "unique", "monotonic", "constant", "restarting")
+}
+
+func (k NoteKind) String() string {
+	return name(uint8(k), "oversize", "overlap", "overlap_end", "trust", "heartbeat")
+}
 
 // name never fails, because stored values may come from a newer version.
-func name(names []string, v uint8) string {
+func name(v uint8, names ...string) string {
 	if int(v) < len(names) {
 		return names[v]
 	}

@@ -8,42 +8,32 @@ import (
 // Limits and defaults of a Policy.
 const (
 	DefaultWindow     = 1000
-	MaxWindow         = 1<<15 - 1 // slot numbers of the tracker are 16 bits, one more than half of them in use
+	MaxWindow         = 1<<15 - 1 // more do not fit the tracker's 16-bit slots, half of which stay free
 	DefaultEventBytes = 1 << 20
 	DefaultSaveEvery  = 100 * time.Millisecond
 )
 
-// Policy is how to treat streams: compiled, immutable, shared by many Machines.
-// Make it with Compile; a Policy literal works too, but is then compiled anew
-// for every Machine.
+// Policy is how to treat streams: immutable, shared by many Machines.
 type Policy struct {
 	Observe    bool          // forward every byte as it came, only watch
 	Dedup      Dedup         // zero: DedupOverlap
 	Window     int           // tracked events for dedup; zero: 1000; at most 32767
 	EventBytes int           // a larger event streams through undivided; zero: 1 MiB
 	Heartbeat  time.Duration // silence after which a comment is sent; zero: none
-	SaveEvery  time.Duration // least time between two Ready.Save of a stream; zero: 100 ms; negative: no limit
+	SaveEvery  time.Duration // least time between two Ready.Save of a stream; zero: 100 ms; negative: none
 	Complete   []Completion  // any of these marks the stream complete; empty: any clean end does
-
-	compiled bool
-	markers  []marker // Complete, ready for matching
 }
 
-// Compile checks p and returns the form that Machines share: defaults filled in
-// and completion markers compiled. The error names the field and what it may be.
-func (p Policy) Compile() (*Policy, error) {
-	if err := p.validate(); err != nil {
-		return nil, err
-	}
-	return p.compile(), nil
-}
-
-func (p Policy) validate() error {
+// Validate reports the first field that is out of range, and what it may be.
+// A Machine never refuses a Policy: it brings such fields into range, and an
+// invalid Completion matches nothing.
+func (p *Policy) Validate() error {
 	switch {
 	case p.Dedup > DedupOff:
 		return fmt.Errorf("dedup: unknown value %d", p.Dedup)
 	case p.Window < 0 || p.Window > MaxWindow:
-		return fmt.Errorf("window: %d tracked events; must be 1 to %d, or 0 for the default of %d", p.Window, MaxWindow, DefaultWindow)
+		return fmt.Errorf("window: %d tracked events; must be 1 to %d, or 0 for the default of %d",
+			p.Window, MaxWindow, DefaultWindow)
 	case p.EventBytes < 0:
 		return fmt.Errorf("event bytes: %d; must not be negative (0 means %d)", p.EventBytes, DefaultEventBytes)
 	case p.Heartbeat < 0:
@@ -57,27 +47,46 @@ func (p Policy) validate() error {
 	return nil
 }
 
-// compile never fails, so that New never does: what validate would refuse is
-// brought into range, and an invalid marker matches nothing.
-func (p Policy) compile() *Policy {
+func (p *Policy) window() int {
 	if p.Window <= 0 {
-		p.Window = DefaultWindow
+		return DefaultWindow
 	}
-	p.Window = min(p.Window, MaxWindow)
+	return min(p.Window, MaxWindow)
+}
+
+func (p *Policy) eventBytes() int {
 	if p.EventBytes <= 0 {
-		p.EventBytes = DefaultEventBytes
+		return DefaultEventBytes
 	}
+	return p.EventBytes
+}
+
+func (p *Policy) saveEvery() time.Duration {
 	if p.SaveEvery == 0 {
-		p.SaveEvery = DefaultSaveEvery
+		return DefaultSaveEvery
 	}
-	p.markers = nil
+	return p.SaveEvery
+}
+
+// heartbeat is none while observing: an observer adds nothing.
+func (p *Policy) heartbeat() time.Duration {
+	if p.Observe {
+		return 0
+	}
+	return p.Heartbeat
+}
+
+// markers makes the completion markers ready for matching. It is done for every
+// Machine: most policies have none, and a few small allocations do not show
+// beside a request's own.
+func (p *Policy) markers() []marker {
+	var ms []marker
 	for i := range p.Complete {
 		if k, err := p.Complete[i].compile(); err == nil {
-			p.markers = append(p.markers, k)
+			ms = append(ms, k)
 		}
 	}
-	p.compiled = true
-	return &p
+	return ms
 }
 
 // byIDAlone reports whether events are told apart by their ids only. Observing
