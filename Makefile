@@ -7,6 +7,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
 
 GO         ?= go
 TOOL       := $(GO) tool -modfile=test/tools/go.mod
+COMMIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || true)
 # Time each fuzz target runs in `make fuzz`.
 FUZZTIME   ?= 20s
 # Percentage of statements that tests must reach.
@@ -20,7 +21,7 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build bin/holdfast
-	$(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build -trimpath -ldflags "-X main.commit=$(COMMIT)" -o bin/ ./cmd/...
 
 .PHONY: envoy
 envoy: ## Put Envoy 1.40.0 into .tools/envoy (once; the only target that downloads a program)

@@ -25,15 +25,14 @@ type Gateway struct {
 }
 
 // Run starts `holdfast run` before the origin at upstream, with a configuration
-// file ("" for none) and more arguments, and waits until it is ready. When the
+// file ("" for the defaults) and more arguments, and waits until it is ready. When the
 // test ends it is stopped, and must then exit 0 with no stream left.
 func Run(tb testing.TB, upstream, config string, args ...string) *Gateway {
 	tb.Helper()
 	admin := FreeAddress(tb)
-	all := []string{"run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", admin, "--envoy", Envoy(tb)}
-	if config != "" {
-		all = append(all, "--config", WriteFile(tb, "holdfast.yaml", config))
-	}
+	// With a file, even an empty one, the log is JSON, which WantLog reads.
+	all := []string{"run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", admin, "--envoy", Envoy(tb),
+		"--config", WriteFile(tb, "holdfast.yaml", config)}
 	g := &Gateway{
 		Program: Start(tb, Holdfast(tb), append(all, args...)...),
 		Admin:   "http://" + admin,

@@ -59,6 +59,9 @@ func NewOrigin(tb testing.TB) *Origin {
 	return o
 }
 
+// H2URL is the same origin, named so that Holdfast speaks HTTP/2 to it.
+func (o *Origin) H2URL() string { return strings.Replace(o.URL, "http:", "h2c:", 1) }
+
 // Path makes a fresh path below prefix ("" or "/name") whose exchanges the test
 // accepts and drives itself.
 func (o *Origin) Path(prefix string) string {

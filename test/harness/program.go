@@ -51,13 +51,12 @@ var build = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("HOLDFAST_BIN"); path != "" {
 		return path, nil
 	}
-	path := filepath.Join(Root(), "bin", "holdfast")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", path, "./cmd/holdfast")
+	cmd := exec.CommandContext(context.Background(), "make", "build")
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./cmd/holdfast: %w\n%s", err, out)
+		return "", fmt.Errorf("make build: %w\n%s", err, out)
 	}
-	return path, nil
+	return filepath.Join(Root(), "bin", "holdfast"), nil
 })
 
 // Holdfast is the path of the program under test: $HOLDFAST_BIN, else

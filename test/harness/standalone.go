@@ -1,0 +1,129 @@
+package harness
+
+import (
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Standalone is `holdfast serve` and an Envoy of the user's own, configured by
+// what `holdfast bootstrap` prints. Unlike `run`, each may die without the other.
+type Standalone struct {
+	URL        string // of Envoy's listener
+	Admin      string // of Holdfast's admin port
+	EnvoyAdmin string // of Envoy's
+	AccessLog  string // file; one JSON line per finished request
+	Processor  *Program
+	Envoy      *Program
+
+	config  string // file
+	clients map[Protocol]*http.Client
+}
+
+// Serve starts both before the origin at upstream and waits until Envoy is ready.
+// config must not set listen and admin.
+func Serve(tb testing.TB, upstream, config string) *Standalone {
+	tb.Helper()
+	dir := tb.TempDir()
+	admin, listen, envoyAdmin := FreeAddress(tb), FreeAddress(tb), FreeAddress(tb)
+	s := &Standalone{
+		URL:        "http://" + listen,
+		Admin:      "http://" + admin,
+		EnvoyAdmin: "http://" + envoyAdmin,
+		AccessLog:  filepath.Join(dir, "access.log"),
+		config:     WriteFile(tb, "holdfast.yaml", "listen: unix:"+filepath.Join(dir, "p.sock")+"\nadmin: "+admin+"\n"+config),
+		clients:    map[Protocol]*http.Client{H1: NewClient(tb, H1), H2: NewClient(tb, H2)},
+	}
+	s.StartProcessor(tb)
+	code, bootstrap, stderr := RunHoldfast(tb, "bootstrap", "--config", s.config, "--upstream", upstream,
+		"--listen", listen, "--envoy-admin", envoyAdmin, "--access-log", s.AccessLog)
+	if code != 0 {
+		tb.Fatalf("holdfast bootstrap: exit code %d\n%s", code, stderr)
+	}
+	s.Envoy = Start(tb, Envoy(tb), "-c", WriteFile(tb, "envoy.yaml", bootstrap),
+		"--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning")
+	Eventually(tb, "Envoy to be ready", func() bool { return s.fetchOK(s.EnvoyAdmin + "/ready") })
+	Eventually(tb, "Envoy to find the processor healthy", func() bool {
+		return s.EnvoyStat(tb, "cluster.holdfast.membership_healthy") == 1
+	})
+	return s
+}
+
+// StartProcessor starts `holdfast serve`, for the first time or again after it
+// was killed, and waits until it is ready.
+func (s *Standalone) StartProcessor(tb testing.TB) {
+	tb.Helper()
+	s.Processor = Start(tb, Holdfast(tb), "serve", "--config", s.config)
+	Eventually(tb, "the processor to be ready", func() bool {
+		if s.Processor.Exited() {
+			tb.Fatalf("holdfast serve ended:\n%s", s.Processor.Output())
+		}
+		return s.fetchOK(s.Admin + "/readyz")
+	})
+}
+
+// KillProcessor ends the processor at once and waits until it is gone.
+func (s *Standalone) KillProcessor(tb testing.TB) {
+	tb.Helper()
+	s.Processor.Kill()
+	s.Processor.Wait(tb)
+}
+
+func (s *Standalone) fetchOK(url string) bool {
+	resp, err := s.clients[H1].Get(url)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// Open sends a request for path through Envoy and returns at once.
+func (s *Standalone) Open(tb testing.TB, path string, r Request) *Stream {
+	tb.Helper()
+	protocol := r.Protocol
+	if protocol == "" {
+		protocol = H1
+	}
+	return Open(tb, s.clients[protocol], r.For(tb, s.URL+path))
+}
+
+// Get is Open for a GET with header pairs, on HTTP/1.1.
+func (s *Standalone) Get(tb testing.TB, path string, header ...string) *Stream {
+	tb.Helper()
+	return s.Open(tb, path, Request{Header: header})
+}
+
+// EnvoyStat is the value of one of Envoy's counters or gauges, 0 if there is none.
+func (s *Standalone) EnvoyStat(tb testing.TB, name string) int {
+	tb.Helper()
+	_, page := Fetch(tb, s.clients[H1], s.EnvoyAdmin+"/stats?filter="+name)
+	return envoyStat(page, name)
+}
+
+// Stop ends Envoy and then the processor as an operator would.
+func (s *Standalone) Stop(tb testing.TB) {
+	tb.Helper()
+	for _, p := range []*Program{s.Envoy, s.Processor} {
+		p.Signal(syscall.SIGTERM)
+		if code := p.Wait(tb); code != 0 {
+			tb.Errorf("%s exited with %d after SIGTERM", p.name, code)
+		}
+	}
+}
+
+func envoyStat(page, name string) int {
+	for line := range strings.Lines(page) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok || key != name {
+			continue
+		}
+		if n, err := strconv.Atoi(value); err == nil {
+			return n
+		}
+	}
+	return 0
+}
