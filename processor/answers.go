@@ -1,0 +1,136 @@
+package processor
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"holdfast/processor/config"
+)
+
+// answers are the messages that are the same for every request. They are
+// encoded concurrently and never written to.
+type answers struct {
+	request  *extproc.ProcessingResponse // go on
+	identity *extproc.ProcessingResponse // go on, and ask the upstream for no compression
+	skip     *extproc.ProcessingResponse // go on, and show me nothing more
+	response *extproc.ProcessingResponse // go on
+}
+
+func newAnswers() answers {
+	return answers{
+		request:  requestAnswer(nil),
+		identity: requestAnswer(identityOnly()),
+		skip: func() *extproc.ProcessingResponse {
+			r := requestAnswer(nil)
+			r.ModeOverride = &filterv3.ProcessingMode{ResponseHeaderMode: filterv3.ProcessingMode_SKIP}
+			return r
+		}(),
+		response: responseAnswer(),
+	}
+}
+
+func requestAnswer(m *extproc.HeaderMutation) *extproc.ProcessingResponse {
+	h := new(extproc.HeadersResponse)
+	if m != nil {
+		h.Response = &extproc.CommonResponse{HeaderMutation: m}
+	}
+	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestHeaders{RequestHeaders: h}}
+}
+
+func responseAnswer() *extproc.ProcessingResponse {
+	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_ResponseHeaders{
+		ResponseHeaders: new(extproc.HeadersResponse),
+	}}
+}
+
+// identityOnly sets the header even where the client sent none:
+//
+//	"If no Accept-Encoding header field is in the request, any content coding is
+//	considered acceptable by the user agent."
+//	https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
+func identityOnly() *extproc.HeaderMutation {
+	return &extproc.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{{
+		Header:       &corev3.HeaderValue{Key: "accept-encoding", RawValue: []byte("identity")},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}}
+}
+
+// watchAnswer is the answer to the response headers of an event stream: the
+// body goes through us from here on. Full-duplex mode demands trailers too.
+func watchAnswer(p *config.Policy) *extproc.ProcessingResponse {
+	r := responseAnswer()
+	r.ModeOverride = &filterv3.ProcessingMode{
+		ResponseBodyMode:    filterv3.ProcessingMode_FULL_DUPLEX_STREAMED,
+		ResponseTrailerMode: filterv3.ProcessingMode_SEND,
+	}
+	r.DynamicMetadata = metadata(map[string]*structpb.Value{
+		"policy": structpb.NewStringValue(p.Name),
+		"mode":   structpb.NewStringValue(p.Mode.String()),
+	})
+	return r
+}
+
+func bodyAnswer(body []byte, end bool, meta *structpb.Struct) *extproc.ProcessingResponse {
+	return &extproc.ProcessingResponse{
+		Response: &extproc.ProcessingResponse_ResponseBody{ResponseBody: &extproc.BodyResponse{
+			Response: streamed(body, end),
+		}},
+		DynamicMetadata: meta,
+	}
+}
+
+func streamed(body []byte, end bool) *extproc.CommonResponse {
+	return &extproc.CommonResponse{BodyMutation: &extproc.BodyMutation{
+		Mutation: &extproc.BodyMutation_StreamedResponse{
+			StreamedResponse: &extproc.StreamedBodyResponse{Body: body, EndOfStream: end},
+		},
+	}}
+}
+
+func trailersAnswer(meta *structpb.Struct) *extproc.ProcessingResponse {
+	return &extproc.ProcessingResponse{
+		Response: &extproc.ProcessingResponse_ResponseTrailers{
+			ResponseTrailers: new(extproc.TrailersResponse),
+		},
+		DynamicMetadata: meta,
+	}
+}
+
+// namespace is where Envoy's access log finds what we say of a request:
+// %DYNAMIC_METADATA(holdfast:outcome)%.
+const namespace = "holdfast"
+
+func metadata(fields map[string]*structpb.Value) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		namespace: structpb.NewStructValue(&structpb.Struct{Fields: fields}),
+	}}
+}
+
+// letPass answers a message that nobody asked for such that Envoy goes on; nil
+// is no answer. In full-duplex mode what is not sent back is lost, in the other
+// modes an empty answer means "unchanged".
+func letPass(m *extproc.ProcessingRequest, duplex bool) *extproc.ProcessingResponse {
+	pass := func(b *extproc.HttpBody) *extproc.BodyResponse {
+		if duplex {
+			return &extproc.BodyResponse{Response: streamed(b.GetBody(), b.GetEndOfStream())}
+		}
+		return new(extproc.BodyResponse)
+	}
+	switch v := m.GetRequest().(type) {
+	case *extproc.ProcessingRequest_RequestHeaders:
+		return requestAnswer(nil)
+	case *extproc.ProcessingRequest_ResponseHeaders:
+		return responseAnswer()
+	case *extproc.ProcessingRequest_RequestBody:
+		return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestBody{RequestBody: pass(v.RequestBody)}}
+	case *extproc.ProcessingRequest_ResponseBody:
+		return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_ResponseBody{ResponseBody: pass(v.ResponseBody)}}
+	case *extproc.ProcessingRequest_RequestTrailers:
+		return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestTrailers{RequestTrailers: new(extproc.TrailersResponse)}}
+	case *extproc.ProcessingRequest_ResponseTrailers:
+		return trailersAnswer(nil)
+	}
+	return nil
+}

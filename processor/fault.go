@@ -1,0 +1,121 @@
+package processor
+
+import (
+	"context"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast/processor/splice"
+	"holdfast/processor/wire"
+)
+
+// step applies a fact to the machine. If the machine panics, ok is false and
+// tail is what it held back before the Step.
+func (st *stream) step(now time.Time, in splice.Input) (rd splice.Ready, tail []byte, ok bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	tail = st.m.Held()
+	defer st.catch(&ok)
+	rd = st.m.Step(now, in)
+	st.counts = st.m.Counts()
+	return rd, tail, true
+}
+
+// stepChunk is step for a chunk of the body. A Chunk that goes through an
+// interface method has to be moved to the heap; called by its own type, the
+// machine takes it from the stack.
+func (st *stream) stepChunk(now time.Time, b []byte) (rd splice.Ready, tail []byte, ok bool) {
+	if st.hot == nil {
+		st.mu.Lock()
+		st.lastByte = now
+		st.mu.Unlock()
+		return st.step(now, splice.Chunk{Bytes: b})
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.lastByte = now
+	tail = st.hot.Held()
+	defer st.catch(&ok)
+	rd = st.hot.Step(now, splice.Chunk{Bytes: b})
+	st.counts = st.hot.Counts()
+	return rd, tail, true
+}
+
+// catch is deferred around a Step. A fault of the core is ours alone: the
+// machine is not touched again, and the client's stream goes on as a copy of the
+// origin's.
+func (st *stream) catch(ok *bool) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	*ok, st.faulted = false, true
+	st.srv.metrics.bypassed[bypassFault].Inc()
+	st.srv.log.Error("internal fault; the stream is copied from here on",
+		zap.Stringer("stream", st.id), zap.String("policy", st.policy.Name),
+		zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+}
+
+// passOn makes up for the Step that failed: what the machine held back goes to
+// the client, and then the chunk it was given, if it was one.
+func (st *stream) passOn(now time.Time, tail []byte, from *wire.Request) {
+	st.alarm.stop()
+	if len(tail) > 0 {
+		st.copy(now, tail, false, nil)
+	}
+	if from != nil && !st.ended {
+		st.copy(now, from.Body, from.EndOfStream, from)
+	}
+}
+
+// copy sends bytes as they are.
+func (st *stream) copy(now time.Time, b []byte, end bool, from *wire.Request) {
+	st.mu.Lock()
+	st.lastByte = now
+	st.counts.BytesOut += uint64(len(b))
+	if from != nil {
+		st.counts.BytesIn += uint64(len(b))
+	}
+	st.mu.Unlock()
+	if end {
+		st.finish(now, b, splice.Close{Outcome: splice.Passed}, from)
+		return
+	}
+	if len(b) > 0 {
+		_ = st.sendBody(b, from)
+	}
+}
+
+// performFaulted is perform without a machine: only ends matter.
+func (st *stream) performFaulted(now time.Time, in splice.Input, from *wire.Request) {
+	c := splice.Close{Outcome: splice.Passed}
+	switch in := in.(type) {
+	case splice.Ended:
+		c.Abort = in.Cause != splice.CleanEnd
+	case splice.Gone:
+	default:
+		return
+	}
+	if !st.ended {
+		st.finish(now, nil, c, from)
+	}
+}
+
+// broken says whether the machine is not to be asked any more.
+func (st *stream) broken() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.faulted
+}
+
+// appendState is the machine's, with the machine to itself.
+func (st *stream) appendState(s *splice.State) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.m.AppendState(s)
+}
+
+// saveContext outlives the stream: its end is what has to be recorded.
+func (st *stream) saveContext() context.Context { return context.WithoutCancel(st.g.Context()) }

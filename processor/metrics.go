@@ -1,0 +1,165 @@
+package processor
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/processor/config"
+	"holdfast/processor/splice"
+	"holdfast/sessionstore"
+)
+
+// metrics are those of contract and docs/metrics.md that this version feeds.
+// Every label's values are a closed set, and every counter that a running stream
+// touches is looked up before it begins.
+type metrics struct {
+	active     [modes]prometheus.Gauge
+	streams    *prometheus.CounterVec
+	events     *prometheus.CounterVec
+	duplicates *prometheus.CounterVec
+	heartbeats prometheus.Counter
+	bypassed   [bypassReasons]prometheus.Counter
+	eventTime  *histogram
+	storeOps   [storeOpCount][storeResults]prometheus.Counter
+
+	mu       sync.Mutex
+	policies map[string]*policyMetrics // by name: a reload that keeps it keeps its counters
+}
+
+// policyMetrics are one policy's.
+type policyMetrics struct {
+	events, duplicates prometheus.Counter
+	outcomes           [modes][outcomes]prometheus.Counter
+}
+
+const (
+	modes    = config.ModeInline + 1
+	outcomes = splice.Passed + 1
+)
+
+// storeOp and storeResult are labels of store_operations_total.
+type (
+	storeOp     uint8
+	storeResult uint8
+)
+
+const (
+	opClaim storeOp = iota
+	opSave
+	opRelease
+	opDrop
+	storeOpCount
+)
+
+const (
+	storeOK storeResult = iota
+	storeFenced
+	storeNotFound
+	storeError
+	storeResults
+)
+
+func (o storeOp) String() string { return [...]string{"claim", "save", "release", "drop"}[o] }
+
+func (r storeResult) String() string { return [...]string{"ok", "fenced", "not_found", "error"}[r] }
+
+// newMetrics registers what a Server counts; with a nil registerer it counts for
+// nobody.
+func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, error) {
+	r := &registration{to: reg}
+	active := r.gauges("streams_active", "Event streams that are running.", "mode")
+	bypassed := r.counters("bypassed_total", "Exchanges that were left alone, by why: "+
+		"no_policy (none matches), off (the policy's mode), rollout (session outside its percentage), draining, "+
+		"no_request_headers (Envoy did not show them), not_event_stream, status (not 200), encoded (compressed), "+
+		"no_body, static_mode (the filter's processing_mode is not NONE), fault (an internal failure; the rest was copied).", "reason")
+	ops := r.counters("store_operations_total", "Calls of the session store.", "op", "result")
+	m := &metrics{
+		streams:    r.counters("streams_total", "Event streams that ended.", "policy", "mode", "outcome"),
+		events:     r.counters("events_total", "Events received from origins, repeats included.", "policy"),
+		duplicates: r.counters("duplicates_dropped_total", "Events dropped as repeats.", "policy"),
+		heartbeats: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_heartbeats_total", Help: "Comments sent to clients in a silence of the origin.",
+		}),
+		eventTime: newHistogram("holdfast_event_seconds",
+			"Time from the arrival of the chunk that completes an event until its bytes were handed on.",
+			5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1),
+		policies: make(map[string]*policyMetrics),
+	}
+	r.add(m.heartbeats)
+	r.add(m.eventTime)
+	if d, ok := store.(sessionstore.Directory); ok {
+		r.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "holdfast_sessions", Help: "Sessions in the store.",
+		}, func() float64 { return float64(d.Len()) }))
+	}
+	for i := range m.active {
+		m.active[i] = active.WithLabelValues(config.Mode(i).String())
+	}
+	for i := range m.bypassed {
+		m.bypassed[i] = bypassed.WithLabelValues(bypass(i).String())
+	}
+	bypassed.DeleteLabelValues(bypassNone.String())
+	for op := range m.storeOps {
+		for res := range m.storeOps[op] {
+			m.storeOps[op][res] = ops.WithLabelValues(storeOp(op).String(), storeResult(res).String())
+		}
+	}
+	return m, r.err
+}
+
+// policy returns the counters of a policy, creating them with zeros, so that a
+// rate over them begins at the first event and not at the second.
+func (m *metrics) policy(p *config.Policy) *policyMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if pm := m.policies[p.Name]; pm != nil {
+		pm.bindOutcomes(m, p)
+		return pm
+	}
+	pm := &policyMetrics{
+		events:     m.events.WithLabelValues(p.Name),
+		duplicates: m.duplicates.WithLabelValues(p.Name),
+	}
+	pm.bindOutcomes(m, p)
+	m.policies[p.Name] = pm
+	return pm
+}
+
+// bindOutcomes is for the policy's mode only: the others never happen.
+func (pm *policyMetrics) bindOutcomes(m *metrics, p *config.Policy) {
+	if p.Mode == config.ModeOff || pm.outcomes[p.Mode][0] != nil {
+		return
+	}
+	for o := range pm.outcomes[p.Mode] {
+		pm.outcomes[p.Mode][o] = m.streams.WithLabelValues(p.Name, p.Mode.String(), splice.Outcome(o).String())
+	}
+}
+
+// registration registers until something goes wrong, and remembers what did.
+type registration struct {
+	to  prometheus.Registerer
+	err error
+}
+
+func (r *registration) add(c prometheus.Collector) {
+	if r.to == nil || r.err != nil {
+		return
+	}
+	if err := r.to.Register(c); err != nil {
+		r.err = fmt.Errorf("processor: metrics: %w", err)
+	}
+}
+
+func (r *registration) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_" + name, Help: help}, labels)
+	r.add(c)
+	return c
+}
+
+func (r *registration) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	c := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_" + name, Help: help}, labels)
+	r.add(c)
+	return c
+}

@@ -1,0 +1,107 @@
+package processor
+
+import (
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"holdfast/processor/live"
+	"holdfast/processor/splice"
+)
+
+// record says how the stream ended, in metrics and in the log.
+func (st *stream) record(now time.Time, o splice.Outcome) {
+	st.srv.metrics.active[st.policy.Mode].Dec()
+	st.policy.metrics.outcomes[st.policy.Mode][o].Inc()
+	entry := st.srv.log.Check(zapcore.InfoLevel, "stream ended")
+	if entry == nil {
+		return
+	}
+	entry.Write(
+		zap.Stringer("stream", st.id),
+		zap.String("policy", st.policy.Name),
+		zap.Stringer("mode", st.policy.Mode),
+		zap.Stringer("outcome", o),
+		zap.String("method", st.facts.method),
+		zap.String("path", st.facts.path),
+		zap.String("upstream", st.facts.upstream),
+		zap.String("session", hex.EncodeToString(st.lease.Session[:shownSession])),
+		zap.Uint64("events", st.counts.Events),
+		zap.Uint64("duplicates", st.counts.Duplicates),
+		zap.Uint64("heartbeats", st.counts.Heartbeats),
+		zap.Uint64("bytes", st.counts.BytesOut),
+		zap.Duration("duration", now.Sub(st.started)),
+	)
+}
+
+// shownSession is how many bytes of a session's ID a log line has: enough to find
+// it with `holdfast sessions list`.
+const shownSession = 6
+
+// metadata is what Envoy's access log can show of the stream.
+func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
+	number := func(n uint64) *structpb.Value { return structpb.NewNumberValue(float64(n)) }
+	return metadata(map[string]*structpb.Value{
+		"policy":     structpb.NewStringValue(st.policy.Name),
+		"mode":       structpb.NewStringValue(st.policy.Mode.String()),
+		"outcome":    structpb.NewStringValue(o.String()),
+		"events":     number(st.counts.Events),
+		"duplicates": number(st.counts.Duplicates),
+		"resumes":    number(0),
+		"cursor":     structpb.NewStringValue(shorten(st.cursor())),
+	})
+}
+
+// Snapshot implements live.Source.
+func (st *stream) Snapshot() live.Stream {
+	st.mu.Lock()
+	counts, lastByte := st.counts, st.lastByte
+	cursor, trust := "", splice.TrustAbsent
+	if !st.faulted {
+		cursor = st.m.Cursor()
+		if t, ok := st.m.(interface{ Trust() splice.Trust }); ok {
+			trust = t.Trust()
+		}
+	}
+	st.mu.Unlock()
+	return live.Stream{
+		ID:         st.id.String(),
+		Session:    hex.EncodeToString(st.lease.Session[:]),
+		Policy:     st.policy.Name,
+		Mode:       st.policy.Mode.String(),
+		Method:     st.facts.method,
+		Path:       st.facts.path,
+		Upstream:   st.facts.upstream,
+		Started:    st.started,
+		LastByte:   lastByte,
+		Cursor:     shorten(cursor),
+		Trust:      trust.String(),
+		Events:     counts.Events,
+		Duplicates: counts.Duplicates,
+		Heartbeats: counts.Heartbeats,
+		Bytes:      counts.BytesOut,
+	}
+}
+
+func (st *stream) cursor() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.faulted {
+		return ""
+	}
+	return st.m.Cursor()
+}
+
+// shorten makes an event ID fit to be shown: origins put anything into them, and
+// protobuf takes only UTF-8.
+func shorten(id string) string {
+	const most = 64
+	if len(id) > most {
+		id = id[:most] + "…"
+	}
+	return strings.ToValidUTF8(id, "\uFFFD")
+}

@@ -1,0 +1,43 @@
+package processor
+
+import (
+	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+
+	"holdfast/processor/config"
+)
+
+// snapshot is the policies of one moment, with what requests need of each.
+type snapshot struct {
+	policies *config.Policies
+	bound    map[*config.Policy]*boundPolicy
+}
+
+// boundPolicy is a policy with everything that is the same for all its streams.
+type boundPolicy struct {
+	*config.Policy
+	metrics *policyMetrics
+	watch   *extproc.ProcessingResponse // the answer that asks for a response's body
+}
+
+// SetPolicies makes p the policies of requests from now on. Streams that are
+// running keep the policy they began with.
+func (s *Server) SetPolicies(p *config.Policies) {
+	snap := &snapshot{policies: p, bound: make(map[*config.Policy]*boundPolicy)}
+	for _, policy := range p.All() {
+		snap.bound[policy] = &boundPolicy{
+			Policy:  policy,
+			metrics: s.metrics.policy(policy),
+			watch:   watchAnswer(policy),
+		}
+	}
+	s.policies.Store(snap)
+}
+
+// match returns the policy for a request, or nil.
+func (s *snapshot) match(r *request) *boundPolicy {
+	p := s.policies.Match(r)
+	if p == nil {
+		return nil
+	}
+	return s.bound[p]
+}

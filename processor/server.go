@@ -1,0 +1,134 @@
+package processor
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"holdfast/processor/config"
+	"holdfast/processor/live"
+	"holdfast/processor/splice"
+	"holdfast/sessionstore"
+)
+
+// Options are what a Server works with. Policies and Store are required.
+type Options struct {
+	Policies *config.Policies
+	Store    sessionstore.Store // if it is a Directory too, an MCP session's DELETE drops it
+
+	Logger     *zap.Logger           // nil: no logs
+	Registerer prometheus.Registerer // nil: no metrics
+	Live       *live.Registry        // nil: one of the Server's own
+	Now        func() time.Time      // nil: time.Now
+	Random     func() uint64         // seeds of streams and their IDs; nil: crypto/rand
+
+	// StoreTimeout bounds how long the store may keep a client waiting for its
+	// response headers, and a stream's end from being recorded; zero: 100 ms.
+	// Envoy's own patience (message_timeout) should be longer.
+	StoreTimeout time.Duration
+}
+
+const defaultStoreTimeout = 100 * time.Millisecond
+
+// Server is the ext_proc service. Make one with [NewServer]; it is safe for
+// concurrent use.
+type Server struct {
+	extproc.UnimplementedExternalProcessorServer
+
+	policies atomic.Pointer[snapshot]
+	store    guardedStore
+	log      *zap.Logger
+	metrics  *metrics
+	live     *live.Registry
+	now      func() time.Time
+	random   func() uint64
+	health   *health.Server
+	answers  answers
+	open     openCount
+	lines    lines
+	warned   atomic.Bool // of a filter that streams bodies by itself
+
+	// newMachine is splice.New; a test puts one there that fails.
+	newMachine func(now time.Time, p *splice.Policy, s splice.Start) machine
+}
+
+// NewServer returns a Server, or says why o will not do.
+func NewServer(o Options) (*Server, error) {
+	if o.Policies == nil || o.Store == nil {
+		return nil, errors.New("processor: Options need Policies and a Store")
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Live == nil {
+		o.Live = new(live.Registry)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = random
+	}
+	if o.StoreTimeout <= 0 {
+		o.StoreTimeout = defaultStoreTimeout
+	}
+	m, err := newMetrics(o.Registerer, o.Store)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		log:     o.Logger,
+		metrics: m,
+		live:    o.Live,
+		now:     o.Now,
+		random:  o.Random,
+		health:  health.NewServer(),
+		answers: newAnswers(),
+		open:    openCount{none: make(chan struct{}, 1)},
+		newMachine: func(now time.Time, p *splice.Policy, start splice.Start) machine {
+			return splice.New(now, p, start)
+		},
+	}
+	s.store = guardedStore{store: o.Store, timeout: o.StoreTimeout, log: o.Logger, metrics: m}
+	s.store.directory, _ = o.Store.(sessionstore.Directory)
+	s.SetPolicies(o.Policies)
+	return s, nil
+}
+
+// random is 64 bits that nobody can guess.
+func random() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: https://pkg.go.dev/crypto/rand#Read
+	return binary.NativeEndian.Uint64(b[:])
+}
+
+// Register makes g serve ext_proc, and grpc.health.v1 for it. g must have been
+// made with [ServerOptions].
+func (s *Server) Register(g *grpc.Server) {
+	extproc.RegisterExternalProcessorServer(g, s)
+	grpc_health_v1.RegisterHealthServer(g, s.health)
+	s.health.SetServingStatus(extproc.ExternalProcessor_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+}
+
+// Live knows the streams that are running.
+func (s *Server) Live() *live.Registry { return s.live }
+
+// Ready says why this process should get no new requests, or nil.
+func (s *Server) Ready() error {
+	if s.open.draining.Load() {
+		return ErrDraining
+	}
+	return s.store.failure()
+}
+
+// ErrDraining is what Ready says once Drain was called.
+var ErrDraining = errors.New("processor: draining")

@@ -1,0 +1,149 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast/processor/splice"
+	"holdfast/sessionstore"
+)
+
+// guardedStore is the store as streams see it: it never fails and never takes
+// long. What goes wrong is counted, logged when it begins and when it is over,
+// and shown by failure; the stream goes on with less memory.
+type guardedStore struct {
+	store     sessionstore.Store
+	directory sessionstore.Directory // nil: the store offers none
+	timeout   time.Duration
+	log       *zap.Logger
+	metrics   *metrics
+
+	failing atomic.Pointer[error] // the newest error, until something succeeds
+	scratch sync.Pool             // *scratch
+}
+
+// scratch is memory for one State on its way into the store: the window of a
+// full session is 8 KB, which no stream should keep just for that.
+type scratch struct {
+	machine splice.State
+	stored  sessionstore.State
+}
+
+func (g *guardedStore) claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	lease, earlier, err := g.store.Claim(ctx, k)
+	return lease, earlier, g.done(opClaim, err) == nil
+}
+
+// save stores what m knows. It says false if the lease is lost for good.
+func (g *guardedStore) save(ctx context.Context, l sessionstore.Lease, continues uint64, state func(*splice.State)) bool {
+	sc, _ := g.scratch.Get().(*scratch)
+	if sc == nil {
+		sc = new(scratch)
+	}
+	defer g.scratch.Put(sc)
+	sc.machine = splice.State{Window: sc.machine.Window[:0]}
+	state(&sc.machine)
+	sc.stored = stored(&sc.machine, continues)
+
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	err := g.done(opSave, g.store.Save(ctx, l, &sc.stored))
+	return !errors.Is(err, sessionstore.ErrFenced)
+}
+
+func (g *guardedStore) release(ctx context.Context, l sessionstore.Lease) {
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	_ = g.done(opRelease, g.store.Release(ctx, l))
+}
+
+// drop forgets a session, where the store can.
+func (g *guardedStore) drop(ctx context.Context, id sessionstore.SessionID) {
+	if g.directory == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	_ = g.done(opDrop, g.directory.Drop(ctx, id))
+}
+
+// done counts an operation and keeps track of whether the store works. The
+// sentinels are answers, not failures.
+func (g *guardedStore) done(op storeOp, err error) error {
+	switch {
+	case err == nil:
+		g.metrics.storeOps[op][storeOK].Inc()
+	case errors.Is(err, sessionstore.ErrFenced):
+		g.metrics.storeOps[op][storeFenced].Inc()
+		return err
+	case errors.Is(err, sessionstore.ErrNotFound):
+		g.metrics.storeOps[op][storeNotFound].Inc()
+		return err
+	default:
+		g.metrics.storeOps[op][storeError].Inc()
+		if g.failing.Swap(&err) == nil {
+			g.log.Warn("session store fails; streams go on without their state",
+				zap.String("operation", op.String()), zap.Error(err))
+		}
+		return err
+	}
+	if g.failing.Load() != nil && g.failing.Swap(nil) != nil {
+		g.log.Info("session store works again")
+	}
+	return nil
+}
+
+// failure is the store's newest error if nothing has succeeded since.
+func (g *guardedStore) failure() error {
+	if err := g.failing.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// earlierState picks what a returning client's stream begins from: the newest
+// earlier stream that delivered the event the client's cursor names. One that did
+// not cannot tell what the client has. It also says that stream's number.
+func earlierState(p *splice.Policy, cursor string, streams []sessionstore.Stream) (splice.State, uint64) {
+	for i := range streams {
+		s := known(&streams[i].State)
+		if p.Remembers(&s, cursor) {
+			return s, streams[i].Lease.Number
+		}
+	}
+	return splice.State{}, 0
+}
+
+func stored(s *splice.State, continues uint64) sessionstore.State {
+	return sessionstore.State{
+		Acked:      s.Acked,
+		LastSent:   s.LastSent,
+		Window:     s.Window,
+		Key:        s.Key,
+		Epoch:      s.Epoch,
+		Trust:      uint8(s.Trust),
+		Events:     s.Events,
+		Duplicates: s.Duplicates,
+		Continues:  continues,
+	}
+}
+
+func known(s *sessionstore.State) splice.State {
+	return splice.State{
+		Acked:      s.Acked,
+		LastSent:   s.LastSent,
+		Window:     s.Window,
+		Key:        s.Key,
+		Epoch:      s.Epoch,
+		Trust:      splice.Trust(s.Trust),
+		Events:     s.Events,
+		Duplicates: s.Duplicates,
+	}
+}
