@@ -1,6 +1,8 @@
 package processor
 
 import (
+	"fmt"
+
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"holdfast/processor/config"
@@ -20,10 +22,14 @@ type boundPolicy struct {
 }
 
 // SetPolicies makes p the policies of requests from now on. Streams that are
-// running keep the policy they began with.
-func (s *Server) SetPolicies(p *config.Policies) {
+// running keep the policy they began with. If one of them is not valid, it says
+// which, and nothing changes.
+func (s *Server) SetPolicies(p *config.Policies) error {
 	snap := &snapshot{policies: p, bound: make(map[*config.Policy]*boundPolicy)}
 	for _, policy := range p.All() {
+		if err := policy.Splice.Validate(); err != nil {
+			return fmt.Errorf("processor: policy %q: %w", policy.Name, err)
+		}
 		snap.bound[policy] = &boundPolicy{
 			Policy:  policy,
 			metrics: s.metrics.policy(policy),
@@ -31,6 +37,7 @@ func (s *Server) SetPolicies(p *config.Policies) {
 		}
 	}
 	s.policies.Store(snap)
+	return nil
 }
 
 // match returns the policy for a request, or nil.

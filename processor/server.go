@@ -100,7 +100,9 @@ func NewServer(o Options) (*Server, error) {
 	}
 	s.store = guardedStore{store: o.Store, timeout: o.StoreTimeout, log: o.Logger, metrics: m}
 	s.store.directory, _ = o.Store.(sessionstore.Directory)
-	s.SetPolicies(o.Policies)
+	if err := s.SetPolicies(o.Policies); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
