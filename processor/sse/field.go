@@ -176,7 +176,7 @@ func AppendData(dst []byte, ev Event) []byte {
 	}
 	first := true
 	for ls := newLines(block); i < len(block); {
-		end, next, _ := ls.end(i)
+		end, next := ls.end(i)
 		if line := block[i:end]; len(line) != 0 {
 			if k, v := split(line); k == data {
 				if !first {
@@ -186,7 +186,6 @@ func AppendData(dst []byte, ev Event) []byte {
 				first = false
 			}
 		}
-		ls.pass(next)
 		i = next
 	}
 	return dst

@@ -18,13 +18,14 @@ func (s *Scanner) scanHeld(ev *Event) bool {
 				end = s.in.afterCR(s.pos)
 			}
 			s.hold = append(s.hold, b[s.pos:end]...)
-			s.advance(end)
+			s.pos = end
 			s.f.report(ev, s.hold)
 			s.emitHeld(ev, Whole)
 			return true
 		}
 		comment := c == ':' && !s.f.any
-		end, next, ok := s.in.end(s.pos)
+		end, next := s.in.end(s.pos)
+		ok := end != next
 		text := len(s.hold) + end - s.pos
 		switch {
 		case comment && text-line >= limit:
@@ -35,7 +36,7 @@ func (s *Scanner) scanHeld(ev *Event) bool {
 			return s.widenHeld(ev)
 		}
 		s.hold = append(s.hold, b[s.pos:next]...)
-		s.advance(next)
+		s.pos = next
 		if !ok {
 			break
 		}

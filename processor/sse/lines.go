@@ -1,6 +1,10 @@
 package sse
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // lines finds line ends in a chunk.
 //
@@ -9,14 +13,20 @@ import "bytes"
 //	U+000D CARRIAGE RETURN (CR) character."
 //	https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 //
-// Two searches, one for each character, would look at far-away bytes again for
-// every line. So the place of the next CR is kept, and LF is looked for only
-// before it: each byte is compared once with either character, and in a stream
-// without CR a line costs one search.
+// Most lines are short, and a call of IndexByte for LF and one for CR cost more
+// than looking at them eight bytes at a time. Beyond that the calls win. They
+// would look at far-away bytes again for every line, so the place of the next
+// CR is kept and LF is looked for only before it: each byte is compared once
+// with either character, and without CRs a line costs one search.
 type lines struct {
-	b  []byte
-	cr int // the first CR not yet passed; len(b) if there is none
+	b []byte
+	// cr is the first CR at or after the last far search; len(b) if there is
+	// none. It is of no use once a line beyond it is searched.
+	cr int
 }
+
+// near is how many bytes of a line are looked at by words.
+const near = 48
 
 func newLines(b []byte) lines {
 	l := lines{b: b}
@@ -34,19 +44,48 @@ func (l *lines) find(from int) {
 }
 
 // end returns where the line that begins or goes on at i ends: b[i:end] is its
-// text, b[end:next] its line end. Without a line end in b, ok is false and both
-// are len(b). No CR between the last pass and i may have been skipped.
+// text, b[end:next] its line end. Without a line end in b, both are len(b).
 //
 // A CR that is the last byte ends its line at once, whether or not an LF is to
 // come: waiting for one would delay an event until the next.
-func (l *lines) end(i int) (end, next int, ok bool) {
+func (l *lines) end(i int) (end, next int) {
+	for stop := min(i+near, len(l.b)-7); i < stop; i += 8 {
+		low := notAboveCR(binary.LittleEndian.Uint64(l.b[i:]))
+		if low == 0 {
+			continue
+		}
+		i += bits.TrailingZeros64(low) >> 3
+		switch l.b[i] {
+		case '\n':
+			return i, i + 1
+		case '\r':
+			return i, l.afterCR(i)
+		}
+		break // a tab, most likely
+	}
+	return l.farEnd(i)
+}
+
+// notAboveCR returns a word with bits set if any byte of v is at most CR. The
+// lowest of them is the top bit of the first such byte: the subtraction makes
+// such a byte negative, what was negative before is no ASCII, and it takes an
+// earlier such byte to borrow from a later one and make that wrong.
+func notAboveCR(v uint64) uint64 {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	return (v - ones*('\r'+1)) &^ v & tops
+}
+
+func (l *lines) farEnd(i int) (end, next int) {
+	if l.cr < i {
+		l.find(i)
+	}
 	if j := bytes.IndexByte(l.b[i:l.cr], '\n'); j >= 0 {
-		return i + j, i + j + 1, true
+		return i + j, i + j + 1
 	}
 	if l.cr == len(l.b) {
-		return l.cr, l.cr, false
+		return l.cr, l.cr
 	}
-	return l.cr, l.afterCR(l.cr), true
+	return l.cr, l.afterCR(l.cr)
 }
 
 // afterCR returns where the line end that begins with the CR at i ends.
@@ -55,11 +94,4 @@ func (l *lines) afterCR(i int) int {
 		i++
 	}
 	return i
-}
-
-// pass says that everything before to has been dealt with.
-func (l *lines) pass(to int) {
-	if to > l.cr {
-		l.find(to)
-	}
 }

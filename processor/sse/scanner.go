@@ -1,7 +1,9 @@
 package sse
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
 )
 
 const (
@@ -107,6 +109,9 @@ func (s *Scanner) Held() []byte {
 
 func (s *Scanner) next(ev *Event) bool {
 	if s.flags == begun && len(s.hold) == 0 {
+		if s.pos < len(s.in.b) && s.in.b[s.pos] > ':' {
+			return s.scanBlock(ev, s.pos)
+		}
 		return s.scan(ev, s.pos)
 	}
 	return s.resume(ev)
@@ -222,83 +227,120 @@ func (s *Scanner) emit(ev *Event, p Part, raw []byte) {
 	ev.Part, ev.Raw = p, raw[:len(raw):len(raw)]
 }
 
-// advance moves pos, past line ends or to any place before the next one.
-func (s *Scanner) advance(to int) {
-	s.pos = to
-	s.in.pass(to)
+// scan finds the next piece of the chunk where nothing is held: it begins at
+// pos, its first line at i (they differ by the byte order mark).
+func (s *Scanner) scan(ev *Event, i int) bool {
+	b, start, first := s.in.b, s.pos, i
+	for i < len(b) && b[i] == ':' {
+		end, next := s.in.end(i)
+		tooLong := end-i >= int(s.limit)
+		switch {
+		case i > first && (tooLong || end == next):
+			// The lines before this one go out; it is for the next call.
+			s.pos = i
+			s.emit(ev, Comment, b[start:i])
+			return true
+		case tooLong:
+			s.widenComment()
+			return s.scanWide(ev)
+		case end == next:
+			s.hold, s.line = append(s.hold[:0], b[start:]...), int32(i-start)
+			return s.drained()
+		}
+		i = next
+	}
+	switch {
+	case i == len(b) && i == first:
+		s.hold, s.line = append(s.hold[:0], b[start:]...), int32(i-start)
+		return s.drained()
+	case i == len(b):
+		s.pos = i
+		s.emit(ev, Comment, b[start:])
+		return true
+	case b[i] == '\n':
+		s.pos = i + 1
+		s.emit(ev, Whole, b[start:i+1])
+		return true
+	case b[i] == '\r':
+		s.pos = s.in.afterCR(i)
+		s.emit(ev, Whole, b[start:s.pos])
+		return true
+	case i > first:
+		// A field follows comments: they go out on their own.
+		s.pos = i
+		s.emit(ev, Comment, b[start:i])
+		return true
+	}
+	return s.scanBlock(ev, i)
 }
 
-// scan finds the next block in the chunk, of which nothing is held: it begins
-// at pos, its first line at i (they differ by the byte order mark).
-func (s *Scanner) scan(ev *Event, i int) bool {
+// scanBlock is scan where the line at i holds a field.
+//
+// This is where a stream spends its time. Calls are dear here, for Go keeps no
+// register across them: short lines are searched by words in place (as in
+// lines.end), the usual forms of the usual fields are recognised in place, and
+// data lines, which are long, go straight to IndexByte.
+func (s *Scanner) scanBlock(ev *Event, i int) bool {
 	var (
-		b     = s.in.b
-		start = s.pos
-		limit = int(s.limit)
-		f     fields
-		first = i
+		b, start = s.in.b, s.pos
+		limit    = int(s.limit)
+		f        fields
 	)
 	for i < len(b) {
 		c := b[i]
 		if c == '\n' || c == '\r' {
-			if f.any && i+1-start > limit {
+			if i+1-start > limit {
 				return s.widen(ev, &f, start, i)
 			}
 			end := i + 1
 			if c == '\r' {
 				end = s.in.afterCR(i)
 			}
-			s.advance(end)
+			s.pos = end
 			f.report(ev, b[start:end])
-			s.emit(ev, Whole, b[start:end])
+			ev.Raw = b[start:end:end]
 			return true
 		}
-		leading := c == ':' && !f.any
-		if i > first && !f.any && !leading {
-			// A field follows comments: they go out on their own.
-			s.pos = i
-			s.emit(ev, Comment, b[start:i])
-			return true
-		}
-		end, next, ok := s.in.end(i)
-		switch {
-		case leading:
-			if tooLong := end-i >= limit; tooLong || !ok {
-				if i > first {
-					s.pos = i
-					s.emit(ev, Comment, b[start:i])
-					return true
-				}
-				if tooLong {
-					s.widenComment()
-					return s.scanWide(ev)
+		end, next, clean := i, 0, false
+		if c != 'd' || s.in.cr != len(b) {
+			for stop := min(i+near, len(b)-7); end < stop; end += 8 {
+				if low := notAboveCR(binary.LittleEndian.Uint64(b[end:])); low != 0 {
+					end += bits.TrailingZeros64(low) >> 3
+					if b[end] == '\n' {
+						next = end + 1
+						clean = true
+					} else if b[end] == '\r' {
+						next = s.in.afterCR(end)
+						clean = true
+					}
+					break
 				}
 			}
-		case next-start >= limit:
+		}
+		if !clean {
+			end, next = s.in.farEnd(end)
+		}
+		if next-start >= limit {
 			// At least one more byte must follow: the block is too large.
 			return s.widen(ev, &f, start, i)
 		}
-		if !ok {
-			break
+		if end == next {
+			break // no line end in this chunk
 		}
-		if !leading {
-			f.any = true
-			f.add(b[i:end], i-start)
+		switch line := b[i:end]; {
+		case c == 'd' && len(line) > 4 && string(line[:5]) == "data:":
+			f.hasData = true
+		case c == 'i' && clean && len(line) > 3 && string(line[:4]) == "id: ":
+			f.idLo, f.idHi, f.hasID = int32(i-start+4), int32(end-start), true
+		case c == 'e' && len(line) > 6 && string(line[:7]) == "event: ":
+			f.typeLo, f.typeHi = int32(i-start+7), int32(end-start)
+		case c == ':':
+		default:
+			f.add(line, i-start)
 		}
 		i = next
-		s.in.pass(next)
 	}
-	switch {
-	case start == len(b):
-	case i == len(b) && i > first && !f.any:
-		// Nothing but complete comment lines.
-		s.pos = i
-		s.emit(ev, Comment, b[start:])
-		return true
-	default:
-		s.hold = append(s.hold[:0], b[start:]...)
-		s.line = int32(i - start)
-		s.f = f
-	}
+	f.any = true
+	s.hold, s.line, s.f = append(s.hold[:0], b[start:]...), int32(i-start), f
 	return s.drained()
 }

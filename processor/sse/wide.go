@@ -75,24 +75,25 @@ func (s *Scanner) scanWide(ev *Event) bool {
 	}
 	start := s.pos
 	if w.skip {
-		end, next, ok := s.in.end(start)
+		end, next := s.in.end(start)
+		ok := end != next
 		switch {
 		case !ok:
-			s.advance(next)
+			s.pos = next
 			s.emit(ev, Fragment, b[start:])
 			return true
 		case w.comment && end > start:
-			s.advance(end)
+			s.pos = end
 			s.emit(ev, Fragment, b[start:end])
 			return true
 		case w.comment:
 			s.flags &^= oversized
-			s.advance(next)
+			s.pos = next
 			s.emit(ev, Last, b[start:next])
 			return true
 		}
 		w.skip = false
-		s.advance(next)
+		s.pos = next
 	}
 	for s.pos < len(b) {
 		i := s.pos
@@ -105,12 +106,13 @@ func (s *Scanner) scanWide(ev *Event) bool {
 				end = s.in.afterCR(i)
 			}
 			s.flags &^= oversized
-			s.advance(end)
+			s.pos = end
 			w.report(ev)
 			s.emit(ev, Last, b[i:end])
 			return true
 		}
-		end, next, ok := s.in.end(i)
+		end, next := s.in.end(i)
+		ok := end != next
 		within := end-i < limit
 		if !ok && within && undecided(b[i:]) {
 			if i > start {
@@ -119,7 +121,7 @@ func (s *Scanner) scanWide(ev *Event) bool {
 			s.hold = append(s.hold[:0], b[i:]...)
 			return s.drained()
 		}
-		s.advance(next)
+		s.pos = next
 		w.add(b[i:end], within && ok)
 		if !ok {
 			w.skip = true
@@ -135,7 +137,8 @@ func (s *Scanner) scanWide(ev *Event) bool {
 // scanWideHeld goes on with a line in hold.
 func (s *Scanner) scanWideHeld(ev *Event) bool {
 	w, b := s.wide, s.in.b
-	end, next, ok := s.in.end(s.pos)
+	end, next := s.in.end(s.pos)
+	ok := end != next
 	text := len(s.hold) + end - s.pos
 	within := text < int(s.limit)
 	if !within {
@@ -145,7 +148,7 @@ func (s *Scanner) scanWideHeld(ev *Event) bool {
 		next, ok = end, false
 	}
 	s.hold = append(s.hold, b[s.pos:next]...)
-	s.advance(next)
+	s.pos = next
 	if !ok && within && undecided(s.hold) {
 		return s.drained()
 	}
