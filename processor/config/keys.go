@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"holdfast/processor/splice"
+)
 
 // key describes one key of the file. The decoder's hints, the validation and
 // docs/configuration.md all read it here.
@@ -32,8 +36,6 @@ func numbers(lo, hi int64) *bounds           { return &bounds{lo, hi} }
 const (
 	day = 24 * time.Hour
 
-	// maxWindow is splice.Policy.Window's limit.
-	maxWindow = 32767
 	// maxPolicies keeps the metrics, which carry the policy's name, bounded.
 	maxPolicies = 256
 	// maxEntries bounds every other list, each of which is searched in order.
@@ -209,7 +211,7 @@ func policyKeys() []key {
 		{
 			path:   "policies[].replay.events",
 			doc:    "How many events of each stream are remembered for `dedup`, at 8 bytes each.",
-			bounds: numbers(1, maxWindow),
+			bounds: numbers(1, splice.MaxWindow),
 		},
 		{
 			path: "policies[].replay.bytes", doc: "How many bytes of a session's events are stored.",

@@ -219,8 +219,14 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if _, err := cfg.Compile(); err != nil {
-			t.Errorf("what Parse accepts does not compile: %v", err)
+		policies, err := cfg.Compile()
+		if err != nil {
+			t.Fatalf("what Parse accepts does not compile: %v", err)
+		}
+		for _, p := range policies.All() {
+			if err := p.Splice.Validate(); err != nil {
+				t.Errorf("what Parse accepts the core does not: %v", err)
+			}
 		}
 	})
 }
