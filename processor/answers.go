@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"holdfast/processor/config"
+	"holdfast/processor/live"
 )
 
 // answers are the messages that are the same for every request. They are
@@ -59,7 +60,7 @@ func identityOnly() *extproc.HeaderMutation {
 
 // watchAnswer is the answer to the response headers of an event stream: the
 // body goes through us from here on. Full-duplex mode demands trailers too.
-func watchAnswer(p *config.Policy) *extproc.ProcessingResponse {
+func watchAnswer(p *config.Policy, id live.ID) *extproc.ProcessingResponse {
 	r := responseAnswer()
 	r.ModeOverride = &filterv3.ProcessingMode{
 		ResponseBodyMode:    filterv3.ProcessingMode_FULL_DUPLEX_STREAMED,
@@ -68,6 +69,8 @@ func watchAnswer(p *config.Policy) *extproc.ProcessingResponse {
 	r.DynamicMetadata = metadata(map[string]*structpb.Value{
 		"policy": structpb.NewStringValue(p.Name),
 		"mode":   structpb.NewStringValue(p.Mode.String()),
+
+		streamField: structpb.NewStringValue(id.String()),
 	})
 	return r
 }
@@ -101,6 +104,9 @@ func trailersAnswer(meta *structpb.Struct) *extproc.ProcessingResponse {
 // namespace is where Envoy's access log finds what we say of a request:
 // %DYNAMIC_METADATA(holdfast:outcome)%.
 const namespace = "holdfast"
+
+// streamField of that is the stream's ID, as our own log has it.
+const streamField = "stream"
 
 func metadata(fields map[string]*structpb.Value) *structpb.Struct {
 	return &structpb.Struct{Fields: map[string]*structpb.Value{

@@ -187,7 +187,7 @@ func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.Processing
 	}
 	x.id.assigned(response)
 	st := x.begin()
-	if err := x.send(x.policy.watch); err != nil {
+	if err := x.send(watchAnswer(x.policy.Policy, st.id)); err != nil {
 		st.abandon()
 		return nil, true, err
 	}

@@ -53,6 +53,7 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 		"duplicates": number(st.counts.Duplicates),
 		"resumes":    number(0),
 		"cursor":     structpb.NewStringValue(shorten(st.cursor())),
+		streamField:  structpb.NewStringValue(st.id.String()),
 	})
 }
 

@@ -3,8 +3,6 @@ package processor
 import (
 	"fmt"
 
-	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
-
 	"holdfast/processor/config"
 )
 
@@ -18,7 +16,6 @@ type snapshot struct {
 type boundPolicy struct {
 	*config.Policy
 	metrics *policyMetrics
-	watch   *extproc.ProcessingResponse // the answer that asks for a response's body
 }
 
 // SetPolicies makes p the policies of requests from now on. Streams that are
@@ -33,7 +30,6 @@ func (s *Server) SetPolicies(p *config.Policies) error {
 		snap.bound[policy] = &boundPolicy{
 			Policy:  policy,
 			metrics: s.metrics.policy(policy),
-			watch:   watchAnswer(policy),
 		}
 	}
 	s.policies.Store(snap)

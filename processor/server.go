@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -113,11 +114,13 @@ func random() uint64 {
 	return binary.NativeEndian.Uint64(b[:])
 }
 
-// Register makes g serve ext_proc, and grpc.health.v1 for it. g must have been
-// made with [ServerOptions].
+// Register makes g serve ext_proc, grpc.health.v1 for it, and the access log
+// service that tells a cut from a client that left. g must have been made with
+// [ServerOptions].
 func (s *Server) Register(g *grpc.Server) {
 	extproc.RegisterExternalProcessorServer(g, s)
 	grpc_health_v1.RegisterHealthServer(g, s.health)
+	accesslog.RegisterAccessLogServiceServer(g, &accessLog{live: s.live})
 	s.health.SetServingStatus(extproc.ExternalProcessor_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 }
 

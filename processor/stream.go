@@ -48,7 +48,9 @@ type stream struct {
 	hot      *splice.Machine // m, if it is one: see stepChunk
 	counts   splice.Counts
 	lastByte time.Time
-	faulted  bool // the machine is broken: bytes are copied
+	faulted  bool          // the machine is broken: bytes are copied
+	verdict  verdict       // what Envoy's access log says of the end
+	waiting  chan struct{} // closed when it does; nil: nobody waits
 
 	saving    sync.Mutex // orders saves
 	lease     sessionstore.Lease
@@ -143,11 +145,18 @@ func (st *stream) received(err error) (done bool, _ error) {
 }
 
 // lost deals with the end of what Envoy sends. Envoy drops the stream when its
-// client leaves, and just so when the upstream fails: what it was, see cause.go.
+// client leaves, and just so when the upstream fails; see accesslog.go.
 func (st *stream) lost(err error) {
 	in := splice.Input(splice.Gone{})
-	if !errors.Is(err, io.EOF) && !gone(err) {
+	switch {
+	case !errors.Is(err, io.EOF) && !gone(err):
 		in, st.status = splice.Ended{Cause: splice.Reset}, err
+	case st.reported():
+		st.alarm.stop()
+		st.save() // the client may be back before Envoy has told
+		if st.awaitVerdict() == verdictUpstream {
+			in = splice.Ended{Cause: splice.Reset}
+		}
 	}
 	st.perform(st.srv.now(), in, nil)
 }
@@ -282,7 +291,7 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close, from *wire.
 	switch {
 	case c.Outcome == splice.ClientGone || st.g.Context().Err() != nil:
 	case c.Abort:
-		st.abort(body, from)
+		st.abort(body, c.Outcome, from)
 	default:
 		st.end(body, c.Outcome)
 	}
@@ -304,9 +313,10 @@ func (st *stream) end(body []byte, o splice.Outcome) {
 
 // abort is an end that the client sees as an aborted transfer: Envoy resets it
 // when this stream fails after it was given a part of the body.
-func (st *stream) abort(body []byte, from *wire.Request) {
-	if len(body) > 0 {
-		_ = st.sendBody(body, from)
+func (st *stream) abort(body []byte, o splice.Outcome, from *wire.Request) {
+	// Envoy takes no chunk from us before it had one from the origin.
+	if st.counts.BytesIn > 0 {
+		_ = st.sendMessage(wire.Response{Message: bodyAnswer(body, false, st.metadata(o))})
 	}
 	if from != nil {
 		st.status = status.Error(codes.Aborted, abortReason)

@@ -73,6 +73,14 @@ func (r *Registry) Remove(id ID) {
 	delete(sh.streams, id)
 }
 
+// Get returns a stream, or nil.
+func (r *Registry) Get(id ID) Source {
+	sh := r.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.streams[id]
+}
+
 // Len is the number of streams.
 func (r *Registry) Len() int {
 	n := 0

@@ -55,9 +55,12 @@ func TestAddTwice(t *testing.T) {
 	if !r.Add(5, fake{5}) || r.Add(5, fake{5}) {
 		t.Error("an ID was given twice, or not at all")
 	}
+	if r.Get(5) == nil || r.Get(6) != nil {
+		t.Error("Get finds the wrong ones")
+	}
 	r.Remove(5)
 	r.Remove(5)
-	if r.Len() != 0 || !r.Add(5, fake{5}) {
+	if r.Get(5) != nil || r.Len() != 0 || !r.Add(5, fake{5}) {
 		t.Error("a removed stream is still there")
 	}
 }
