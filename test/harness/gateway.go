@@ -31,8 +31,10 @@ func Run(tb testing.TB, upstream, config string, args ...string) *Gateway {
 	tb.Helper()
 	admin := FreeAddress(tb)
 	// With a file, even an empty one, the log is JSON, which WantLog reads.
-	all := []string{"run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", admin, "--envoy", Envoy(tb),
-		"--config", WriteFile(tb, "holdfast.yaml", config)}
+	all := []string{
+		"run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", admin, "--envoy", Envoy(tb),
+		"--config", WriteFile(tb, "holdfast.yaml", config),
+	}
 	g := &Gateway{
 		Program: Start(tb, Holdfast(tb), append(all, args...)...),
 		Admin:   "http://" + admin,

@@ -24,15 +24,17 @@ func (g *Gateway) WantMetric(tb testing.TB, want float64, name string, labels ..
 	tb.Helper()
 	what := name + "{" + strings.Join(labels, ",") + "} = " + strconv.FormatFloat(want, 'g', -1, 64)
 	var got float64
+	reached := false
 	defer func() {
-		if tb.Failed() {
-			tb.Logf("wanted %s, got %g", what, got)
+		if !reached {
+			tb.Logf("%s is %g", name, got)
 		}
 	}()
 	Eventually(tb, what, func() bool {
 		got = g.Metric(tb, name, labels...)
 		return got == want
 	})
+	reached = true
 }
 
 // SumMetric is Metric on a page in Prometheus's text format.
