@@ -17,7 +17,7 @@ func (s *Scanner) scanHeld(ev *Event) bool {
 			if c == '\r' {
 				end = s.in.afterCR(s.pos)
 			}
-			s.hold = append(s.hold, b[s.pos:end]...)
+			s.keep(b[s.pos:end])
 			s.pos = end
 			s.f.report(ev, s.hold)
 			s.emitHeld(ev, Whole)
@@ -35,7 +35,7 @@ func (s *Scanner) scanHeld(ev *Event) bool {
 		case !comment && len(s.hold)+next-s.pos >= limit:
 			return s.widenHeld(ev)
 		}
-		s.hold = append(s.hold, b[s.pos:next]...)
+		s.keep(b[s.pos:next])
 		s.pos = next
 		if !ok {
 			break

@@ -1,9 +1,11 @@
 package sse
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 const (
@@ -170,6 +172,24 @@ func (s *Scanner) drained() bool {
 	return false
 }
 
+// holdRest ends a chunk whose bytes from pos on are an unfinished block, its
+// unfinished line at i.
+func (s *Scanner) holdRest(i int) bool {
+	s.keep(s.in.b[s.pos:])
+	s.line = int32(i - s.pos)
+	return s.drained()
+}
+
+// keep appends to hold. It doubles the buffer where append would add a quarter
+// to a large one, and copy a large event five times; it stops at the limit.
+func (s *Scanner) keep(p []byte) {
+	if n := len(s.hold) + len(p); n > cap(s.hold) {
+		most := int(s.limit) + len(byteOrderMark)
+		s.hold = append(slices.Grow([]byte(nil), max(n, min(2*cap(s.hold), most))), s.hold...)
+	}
+	s.hold = append(s.hold, p...)
+}
+
 // begin settles whether the stream starts with a byte order mark. It returns
 // false if that takes more bytes: all there are have been moved to hold then.
 //
@@ -183,7 +203,7 @@ func (s *Scanner) begin() bool {
 	n := 0
 	for have+n < len(byteOrderMark) {
 		if n == len(s.in.b) {
-			s.hold = append(s.hold, s.in.b...)
+			s.keep(s.in.b)
 			return false
 		}
 		if s.in.b[n] != byteOrderMark[have+n] {
@@ -195,7 +215,7 @@ func (s *Scanner) begin() bool {
 	s.flags |= begun | marked
 	if have != 0 {
 		// The first bytes are held already: complete it there.
-		s.hold = append(s.hold, s.in.b[:n]...)
+		s.keep(s.in.b[:n])
 		s.line = int32(len(s.hold))
 		s.pos = n
 	}
@@ -211,7 +231,7 @@ func (s *Scanner) lineFeed(ev *Event) bool {
 	case s.flags&oversized != 0:
 		s.emit(ev, Fragment, lf)
 	case len(s.hold) != 0:
-		s.hold = append(s.hold, '\n')
+		s.keep(lf)
 		s.line = int32(len(s.hold))
 		if len(s.hold) < int(s.limit) {
 			return false
@@ -244,15 +264,13 @@ func (s *Scanner) scan(ev *Event, i int) bool {
 			s.widenComment()
 			return s.scanWide(ev)
 		case end == next:
-			s.hold, s.line = append(s.hold[:0], b[start:]...), int32(i-start)
-			return s.drained()
+			return s.holdRest(i)
 		}
 		i = next
 	}
 	switch {
 	case i == len(b) && i == first:
-		s.hold, s.line = append(s.hold[:0], b[start:]...), int32(i-start)
-		return s.drained()
+		return s.holdRest(i)
 	case i == len(b):
 		s.pos = i
 		s.emit(ev, Comment, b[start:])
@@ -277,20 +295,17 @@ func (s *Scanner) scan(ev *Event, i int) bool {
 // scanBlock is scan where the line at i holds a field.
 //
 // This is where a stream spends its time. Calls are dear here, for Go keeps no
-// register across them: short lines are searched by words in place (as in
-// lines.end), the usual forms of the usual fields are recognised in place, and
-// data lines, which are long, go straight to IndexByte.
+// register across them. So the usual forms of the usual fields are recognised
+// by a line's first eight bytes; data, being long, goes straight to IndexByte,
+// and short lines are searched in place as lines.end would.
 func (s *Scanner) scanBlock(ev *Event, i int) bool {
-	var (
-		b, start = s.in.b, s.pos
-		limit    = int(s.limit)
-		f        fields
-	)
+	b, start := s.in.b, s.pos
+	var f fields
 	for i < len(b) {
-		c := b[i]
-		if c == '\n' || c == '\r' {
-			if i+1-start > limit {
-				return s.widen(ev, &f, start, i)
+		v := firstWord(b, i)
+		if c := byte(v); c == '\n' || c == '\r' {
+			if i+1-start > int(s.limit) {
+				return s.scanOversized(ev)
 			}
 			end := i + 1
 			if c == '\r' {
@@ -301,46 +316,80 @@ func (s *Scanner) scanBlock(ev *Event, i int) bool {
 			ev.Raw = b[start:end:end]
 			return true
 		}
-		end, next, clean := i, 0, false
-		if c != 'd' || s.in.cr != len(b) {
-			for stop := min(i+near, len(b)-7); end < stop; end += 8 {
-				if low := notAboveCR(binary.LittleEndian.Uint64(b[end:])); low != 0 {
-					end += bits.TrailingZeros64(low) >> 3
-					if b[end] == '\n' {
-						next = end + 1
-						clean = true
-					} else if b[end] == '\r' {
-						next = s.in.afterCR(end)
-						clean = true
-					}
-					break
+		if v<<24 == dataColon && s.in.cr == len(b) {
+			f.hasData = true
+			j := bytes.IndexByte(b[i:], '\n')
+			if j < 0 {
+				break
+			}
+			i += j + 1
+			continue
+		}
+		end, next := i, 0
+		for w := v; ; w = binary.LittleEndian.Uint64(b[end:]) {
+			if low := notAboveCR(w); low != 0 {
+				k := bits.TrailingZeros64(low)
+				end += k >> 3
+				if c := byte(w >> (k - 7)); c == '\n' {
+					next = end + 1
+				} else if c == '\r' {
+					next = s.in.afterCR(end)
 				}
+				break
+			}
+			if end += 8; end >= i+near || end > len(b)-8 {
+				break
 			}
 		}
-		if !clean {
-			end, next = s.in.farEnd(end)
+		near := next != 0 // and no NUL before end
+		if !near {
+			if end, next = s.in.farEnd(min(end, len(b))); end == next {
+				break // no line end in this chunk
+			}
 		}
-		if next-start >= limit {
-			// At least one more byte must follow: the block is too large.
-			return s.widen(ev, &f, start, i)
-		}
-		if end == next {
-			break // no line end in this chunk
-		}
-		switch line := b[i:end]; {
-		case c == 'd' && len(line) > 4 && string(line[:5]) == "data:":
+		switch {
+		case v<<24 == dataColon:
 			f.hasData = true
-		case c == 'i' && clean && len(line) > 3 && string(line[:4]) == "id: ":
+		case uint32(v) == idColonSpace && near && end > i+3:
 			f.idLo, f.idHi, f.hasID = int32(i-start+4), int32(end-start), true
-		case c == 'e' && len(line) > 6 && string(line[:7]) == "event: ":
+		case v<<8 == eventColonSpace && end > i+6:
 			f.typeLo, f.typeHi = int32(i-start+7), int32(end-start)
-		case c == ':':
+		case byte(v) == ':':
 		default:
-			f.add(line, i-start)
+			f.add(b[i:end], i-start)
 		}
 		i = next
 	}
+	if len(b)-start >= int(s.limit) {
+		// At least one more byte must follow: the block is too large.
+		return s.scanOversized(ev)
+	}
 	f.any = true
-	s.hold, s.line, s.f = append(s.hold[:0], b[start:]...), int32(i-start), f
-	return s.drained()
+	s.f = f
+	return s.holdRest(i)
+}
+
+// What a line begins with, as a little-endian word; without the bytes that do
+// not count, which shifts take away.
+const (
+	idColonSpace    = 'i' | 'd'<<8 | ':'<<16 | ' '<<24
+	dataColon       = 'd'<<24 | 'a'<<32 | 't'<<40 | 'a'<<48 | ':'<<56
+	eventColonSpace = 'e'<<8 | 'v'<<16 | 'e'<<24 | 'n'<<32 | 't'<<40 | ':'<<48 | ' '<<56
+)
+
+// firstWord returns the eight bytes at i; where fewer are left they are filled
+// up with bytes that mean nothing.
+func firstWord(b []byte, i int) uint64 {
+	if i <= len(b)-8 {
+		return binary.LittleEndian.Uint64(b[i:])
+	}
+	return lastWord(b[i:])
+}
+
+func lastWord(rest []byte) uint64 {
+	v := ^uint64(0)
+	for i := len(rest) - 1; i >= 0; i-- {
+		v = v<<8 | uint64(rest[i])
+	}
+	return v
 }

@@ -23,13 +23,16 @@ type wide struct {
 	comment bool // a comment line, not a block
 }
 
-// widen switches to an oversized block that begins at start, in the chunk; its
-// lines before i have been read.
-func (s *Scanner) widen(ev *Event, f *fields, start, i int) bool {
-	s.startWide(f, s.in.b[start:i])
-	s.pos = i
-	if i > start {
-		s.emit(ev, Fragment, s.in.b[start:i])
+// scanOversized switches to an oversized block that begins at pos. It is read
+// from there once more, for lines above the limit must not have counted.
+func (s *Scanner) scanOversized(ev *Event) bool {
+	s.startWide(&fields{}, nil)
+	s.in.find(s.pos)
+	if s.flags&marked != 0 {
+		// The mark is no part of the first line.
+		start := s.pos
+		s.pos += len(byteOrderMark)
+		s.emit(ev, Fragment, s.in.b[start:s.pos])
 		return true
 	}
 	return s.scanWide(ev)
@@ -118,7 +121,7 @@ func (s *Scanner) scanWide(ev *Event) bool {
 			if i > start {
 				break
 			}
-			s.hold = append(s.hold[:0], b[i:]...)
+			s.keep(b[i:])
 			return s.drained()
 		}
 		s.pos = next
@@ -147,7 +150,7 @@ func (s *Scanner) scanWideHeld(ev *Event) bool {
 		end = min(end, s.pos+minLimit)
 		next, ok = end, false
 	}
-	s.hold = append(s.hold, b[s.pos:next]...)
+	s.keep(b[s.pos:next])
 	s.pos = next
 	if !ok && within && undecided(s.hold) {
 		return s.drained()

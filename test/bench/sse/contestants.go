@@ -17,10 +17,10 @@ type tally struct {
 	idBytes int
 }
 
-// scanAll reads the stream as the processor does: spans, ids and types.
-func scanAll(chunks [][]byte) tally {
+// scanAll reads the stream as the processor does: spans, ids and types. The
+// Scanner is as old as its stream, that is, older than a pass.
+func scanAll(s *sse.Scanner, chunks [][]byte) tally {
 	var t tally
-	s := sse.NewScanner(0)
 	for _, c := range chunks {
 		s.Feed(c)
 		for {
@@ -69,7 +69,7 @@ func indexAll(chunks [][]byte) int {
 
 // agree checks that the contestants see the same stream before they are timed.
 func agree(chunks [][]byte, events int) error {
-	ours, theirs := scanAll(chunks), tmaxmaxAll(chunks)
+	ours, theirs := scanAll(sse.NewScanner(0), chunks), tmaxmaxAll(chunks)
 	switch {
 	case ours != theirs:
 		return fmt.Errorf("scanner counts %+v, tmaxmax %+v", ours, theirs)

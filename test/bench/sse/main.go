@@ -18,6 +18,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"holdfast/processor/sse"
 )
 
 const (
@@ -36,7 +38,7 @@ var shapes = []struct {
 }{
 	{llm, 4000, 10, 0.5},
 	{mcp, 800, 25, 0.5},
-	{large, 8, 60, 0.3},
+	{large, 32, 60, 0.3},
 	{heartbeat, 4000, 3, 0.4},
 }
 
@@ -77,12 +79,13 @@ func report(w io.Writer, rounds int, slice time.Duration) (missed int, err error
 	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- |")
 	for _, sh := range shapes {
 		stream := generate(sh.shape, sh.events)
-		chunks := cut(stream, usualChunk)
-		if err := agree(chunks, sh.events); err != nil {
+		if err := agree(cut(stream, usualChunk), sh.events); err != nil {
 			return missed, fmt.Errorf("%s: %w", sh.shape, err)
 		}
+		chunks := cut(endless(stream), usualChunk)
+		scanner := sse.NewScanner(0)
 		t := race(rounds, slice,
-			func() { scanAll(chunks) },
+			func() { scanAll(scanner, chunks) },
 			func() { tmaxmaxAll(chunks) },
 			func() { indexAll(chunks) },
 		)
@@ -95,13 +98,15 @@ func report(w io.Writer, rounds int, slice time.Duration) (missed int, err error
 			sh.shape, middle(vs), spread(vs), sh.index, verdict(middle(vs) >= sh.index))
 	}
 
-	const events = 8
+	const events = 32
 	stream := generate(large, events)
-	usual, small := cut(stream, usualChunk), cut(stream, smallChunk)
-	if err := agree(small, events); err != nil {
+	if err := agree(cut(stream, smallChunk), events); err != nil {
 		return missed, fmt.Errorf("large in %d byte chunks: %w", smallChunk, err)
 	}
-	t := race(rounds, slice, func() { scanAll(small) }, func() { scanAll(usual) })
+	stream = endless(stream)
+	usual, small := cut(stream, usualChunk), cut(stream, smallChunk)
+	scanner := sse.NewScanner(0)
+	t := race(rounds, slice, func() { scanAll(scanner, small) }, func() { scanAll(scanner, usual) })
 	vs := t.ratios(0, 1)
 	fmt.Fprintf(w, "| large, %d B chunks | %.0f | itself, %d KiB chunks (slower by) | %.1f | %s | ≤ %d | %s |\n",
 		smallChunk, float64(t.median(0))/events, usualChunk>>10, middle(vs), spread(vs), slowest, verdict(middle(vs) <= slowest))

@@ -38,6 +38,14 @@ func generate(s shape, n int) []byte {
 	return b
 }
 
+// endless moves a stream's first bytes to its end, so that it stops in the
+// middle of a block and goes on there when it is read again: pass after pass is
+// one long stream, of which start and end cost nothing.
+func endless(stream []byte) []byte {
+	const moved = 50
+	return append(stream[moved:len(stream):len(stream)], stream[:moved]...)
+}
+
 // cut divides a stream into chunks of n bytes.
 func cut(stream []byte, n int) [][]byte {
 	var out [][]byte
