@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 
 	"holdfast/processor/splice"
 )
@@ -118,6 +119,8 @@ func (c *Config) Compile() (*Policies, error) {
 	return out, nil
 }
 
+// compilePolicy cannot fail: Validate has seen everything. What it leaves to the
+// core (0 for none) the core documents in splice.Policy.
 func (c *Config) compilePolicy(i int) *Policy {
 	src := &c.Policies[i]
 	p := &Policy{
@@ -168,7 +171,7 @@ func compileDedup(s string) splice.Dedup {
 
 func compileSources(entries []string) []KeySource {
 	out := make([]KeySource, 0, len(entries))
-	for _, s := range entries {
+	for _, s := range entries { // in order: the first that a request has counts
 		if src, err := parseSource(s); err == nil { // Validate has seen it
 			out = append(out, src)
 		}
@@ -176,6 +179,8 @@ func compileSources(entries []string) []KeySource {
 	return out
 }
 
+// compileCompletions copies everything, for a Config may be changed after it was
+// compiled, by a flag or by the next reload.
 func compileCompletions(cs []CompletionConfig) []splice.Completion {
 	if len(cs) == 0 {
 		return nil
@@ -184,10 +189,7 @@ func compileCompletions(cs []CompletionConfig) []splice.Completion {
 	for i, c := range cs {
 		out[i] = splice.Completion{Data: clone(c.Data), Event: clone(c.Event)}
 		if len(c.JSON) > 0 {
-			out[i].JSON = make(map[string]any, len(c.JSON))
-			for path, value := range c.JSON {
-				out[i].JSON[path] = value
-			}
+			out[i].JSON = maps.Clone(c.JSON)
 		}
 	}
 	return out

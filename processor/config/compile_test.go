@@ -123,20 +123,32 @@ func TestModesAndSourcesHaveTheNamesOfTheFile(t *testing.T) {
 	}
 }
 
-func TestRestartKeys(t *testing.T) {
+func TestReload(t *testing.T) {
+	if effective, restart := Reload(Default(), Default()); restart != nil || cmp.Diff(Default(), effective) != "" {
+		t.Errorf("nothing changed, got %q and %v", restart, effective)
+	}
 	next := Default()
-	if got := RestartKeys(Default(), next); got != nil {
-		t.Errorf("nothing changed, got %q", got)
-	}
-	next.Policies = nil
+	next.Policies = []PolicyConfig{defaultPolicy(), defaultPolicy()}
+	next.Policies[1].Name = "second"
 	next.Limits.EventBytes = KiB
-	if got := RestartKeys(Default(), next); got != nil {
-		t.Errorf("policies and limits.event_bytes take no restart, got %q", got)
+	next.Log.Level = "debug"
+	effective, restart := Reload(Default(), next)
+	if diff := cmp.Diff(next, effective); diff != "" || restart != nil {
+		t.Errorf("restart for %q (-next +effective):\n%s", restart, diff)
 	}
+
 	next.Limits.Sessions = 1
 	next.Listen = "127.0.0.1:1"
-	if diff := cmp.Diff([]string{"listen", "limits.sessions"}, RestartKeys(Default(), next)); diff != "" {
+	running := Default()
+	effective, restart = Reload(running, next)
+	if diff := cmp.Diff([]string{"listen", "limits.sessions"}, restart); diff != "" {
 		t.Error(diff)
+	}
+	if effective.Listen != running.Listen || effective.Limits.Sessions != running.Limits.Sessions || effective.Limits.EventBytes != KiB {
+		t.Errorf("in effect: %+v", effective)
+	}
+	if diff := cmp.Diff(Default(), running); diff != "" {
+		t.Errorf("Reload changed what it was given:\n%s", diff)
 	}
 }
 

@@ -122,13 +122,15 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 	}
 }
 
-// section decodes a mapping with known keys.
+// section decodes a mapping with known keys. A key with nothing behind it is an
+// error for a value, which may have been lost in editing, and fine for a
+// section, whose keys are then all commented out.
 func (d *decoder) section(path string, n ast.Node, v reflect.Value) {
 	if _, ok := n.(*ast.NullNode); ok {
 		if strings.HasSuffix(path, "]") {
 			d.fail(path, start(n), "this entry is empty: write it, or remove the dash")
 		}
-		return // a section whose keys are all commented out
+		return
 	}
 	fields := fieldsOf(v.Type())
 	d.entries(path, n, "keys and values: "+strings.Join(fieldNames(fields), ", "), func(key string, k *token.Token, val ast.Node) {
@@ -141,7 +143,9 @@ func (d *decoder) section(path string, n ast.Node, v reflect.Value) {
 	})
 }
 
-// list decodes a sequence. What is written replaces the default.
+// list decodes a sequence. What is written replaces the default: to add to a
+// default list one would have to know it, and could take nothing away. What the
+// list leaves open within a policy is filled in.
 func (d *decoder) list(path string, n ast.Node, v reflect.Value) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
@@ -152,7 +156,7 @@ func (d *decoder) list(path string, n ast.Node, v reflect.Value) {
 	for i, item := range seq.Values {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		elem := out.Index(i)
-		policy, ok := elem.Addr().Interface().(*PolicyConfig)
+		policy, ok := reflect.TypeAssert[*PolicyConfig](elem.Addr())
 		if ok {
 			*policy = defaultPolicy()
 			d.names[at] = nameIn(item)
@@ -184,7 +188,9 @@ func (d *decoder) table(path string, n ast.Node, v reflect.Value) {
 	v.Set(out)
 }
 
-// entries calls f for each key of a mapping, once per key.
+// entries calls f for each key of a mapping, once per key: YAML calls a second
+// one an error (https://yaml.org/spec/1.2.2/#3213-node-comparison), and to let
+// either win in silence would hide which.
 func (d *decoder) entries(path string, n ast.Node, want string, f func(key string, k *token.Token, val ast.Node)) {
 	m, ok := n.(*ast.MappingNode)
 	if !ok {
@@ -251,7 +257,7 @@ func (d *decoder) scalar(path string, n ast.Node, v reflect.Value) {
 		} else {
 			err = fmt.Errorf("%q is not a number", text)
 		}
-	default:
+	default: // string and Address
 		// A text that YAML takes for something else would not survive being
 		// written differently (1e3, 0x10, yes), so it has to be quoted.
 		switch n.(type) {
@@ -266,7 +272,8 @@ func (d *decoder) scalar(path string, n ast.Node, v reflect.Value) {
 	}
 }
 
-// any decodes a value of a json condition: a scalar.
+// any decodes a value of a json condition: a scalar, in the form in which
+// encoding/json gives it to the core, so that they can be compared.
 func (d *decoder) any(path string, n ast.Node) (any, bool) {
 	t := start(n)
 	d.places[path] = place{t.Position.Line, t.Position.Column}
@@ -304,7 +311,8 @@ func scalarText(n ast.Node) (string, bool) {
 	return "", false
 }
 
-// start is the first token of a node. A mapping's own token is the colon.
+// start is the token that a problem with a node points at: its first. The parser
+// calls the colon a mapping's own token, which no user would look for.
 func start(n ast.Node) *token.Token {
 	switch n := n.(type) {
 	case *ast.MappingNode:

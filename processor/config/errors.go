@@ -59,7 +59,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// source is the text of a file, for quoting.
+// source is the text of a file, for quoting. The parser has a printer of its own,
+// but it quotes passwords, control characters and lines of any length.
 type source struct {
 	name  string
 	lines []string

@@ -23,7 +23,8 @@ func checkName(s string) error {
 }
 
 // checkHost accepts a host as requests name it, with an optional port, or
-// *.suffix.
+// *.suffix: one star, in front, because more would need a decision about dots
+// that every reader makes differently.
 func checkHost(s string) error {
 	const forms = "write a host such as api.example.com, *.example.com or api.example.com:8443"
 	host, port := splitHost(s)
@@ -50,6 +51,8 @@ func checkHost(s string) error {
 	return nil
 }
 
+// checkPathPrefix accepts what a path can begin with on the wire. Matching
+// compares bytes, so a prefix that no path can have would silently never match.
 func checkPathPrefix(s string) error {
 	switch {
 	case !strings.HasPrefix(s, "/"):

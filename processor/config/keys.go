@@ -57,6 +57,7 @@ func processKeys() []key {
 		{
 			path:  "admin",
 			doc:   "Where health, metrics, the admin API and the console listen, over plain HTTP and without a login: keep it on loopback or behind something that asks. `/debug/pprof/` is there only on loopback.",
+			zero:  "nothing listens",
 			shape: "`unix:/path` or `host:port`", form: checkAddress,
 		},
 		{

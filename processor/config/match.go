@@ -19,7 +19,8 @@ type Request interface {
 	Header(name string) (value string, ok bool)
 }
 
-// matcher is a compiled Match. An empty part lets everything through.
+// matcher is a compiled Match. An empty part lets everything through. Lists are
+// searched from the front: they are short, and a request is matched once.
 type matcher struct {
 	hosts   []hostPattern
 	prefix  string

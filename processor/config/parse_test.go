@@ -71,6 +71,7 @@ func TestParseAccepts(t *testing.T) {
 		{"JSON", `{"policies": [{"mode": "off"}]}`, policy(func(p *PolicyConfig) { p.Mode = "off" })},
 		{"no policies", "policies: []\n", func() *Config { c := Default(); c.Policies = []PolicyConfig{}; return c }()},
 		{"off is a word", "policies: [{mode: off, dedup: off}]", policy(func(p *PolicyConfig) { p.Mode, p.Dedup = "off", "off" })},
+		{"no admin port", "admin: ''", func() *Config { c := Default(); c.Admin = ""; return c }()},
 		{"zero without unit", "policies: [{heartbeat: 0}]", policy(func(p *PolicyConfig) { p.Heartbeat = 0 })},
 		{"plain bytes", "limits: {event_bytes: 65536}", func() *Config { c := Default(); c.Limits.EventBytes = 64 * KiB; return c }()},
 		{
@@ -166,7 +167,7 @@ func TestErrorIsBounded(t *testing.T) {
 		for i := range 5000 {
 			b.WriteString("key")
 			b.WriteString(strings.Repeat("z", i%50+1))
-			b.WriteString(string(rune('a' + i%26)))
+			b.WriteByte(byte('a' + i%26))
 			b.WriteString(": 1\n")
 		}
 		return b.String()

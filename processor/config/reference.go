@@ -2,7 +2,6 @@ package config
 
 import (
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -12,7 +11,7 @@ type Entry struct {
 	Default string // as the file would say it
 	Allowed string // the values this version takes
 	Doc     string // what it is for
-	Zero    string // what 0, "", [] or {} does; "" if nothing special
+	Zero    string // what the empty value does, such as "`0`: no heartbeats"; "" if nothing special
 	Later   string // what of it is not in this version; "" if all is
 	Reload  bool   // a reload applies it; otherwise it takes a restart
 }
@@ -31,8 +30,10 @@ func Reference() []Entry {
 			Default: show(v),
 			Allowed: k.allowedText(v.Type()),
 			Doc:     k.doc,
-			Zero:    k.zero,
 			Reload:  reloads(k.path),
+		}
+		if k.zero != "" {
+			e.Zero = "`" + emptyText(v.Kind()) + "`: " + k.zero
 		}
 		switch all, some := withheld(k.path); {
 		case all:
@@ -45,6 +46,22 @@ func Reference() []Entry {
 	return out
 }
 
+// emptyText is the empty value of a kind as the file would say it.
+func emptyText(k reflect.Kind) string {
+	switch k {
+	case reflect.String:
+		return `""`
+	case reflect.Slice:
+		return "[]"
+	case reflect.Map:
+		return "{}"
+	default:
+		return "0"
+	}
+}
+
+// allowedText is the last column a reader needs before trying; what this version
+// does not take is left out of it.
 func (k key) allowedText(t reflect.Type) string {
 	switch {
 	case len(k.values) > 0:
@@ -59,27 +76,4 @@ func (k key) allowedText(t reflect.Type) string {
 		return unit + k.rangeText(t)
 	}
 	return k.shape
-}
-
-// reloads says whether a key takes effect without a restart: what Compile reads.
-func reloads(path string) bool {
-	return strings.HasPrefix(path, "policies[]") || path == "limits.event_bytes"
-}
-
-// RestartKeys lists the keys that differ between two configurations and that a
-// reload cannot apply, in the order of the file. Everything else is in what
-// Compile returns.
-func RestartKeys(running, next *Config) []string {
-	before := leaves(running)
-	var out []string
-	for _, l := range leaves(next) {
-		if reloads(l.key) {
-			continue
-		}
-		i := slices.IndexFunc(before, func(b leaf) bool { return b.path == l.path })
-		if !reflect.DeepEqual(l.value.Interface(), before[i].value.Interface()) {
-			out = append(out, l.path)
-		}
-	}
-	return out
 }

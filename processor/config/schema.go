@@ -45,6 +45,9 @@ type leaf struct {
 	value reflect.Value
 }
 
+// Reflection is at work only while a file is read and shown. It keeps the names,
+// the order and the types of the keys in one place, the structs of Config.
+
 // leaves lists the keys of a Config that have values of their own, in the order
 // of the struct. Lists and maps other than policies are one leaf each.
 func leaves(cfg *Config) []leaf {
@@ -110,7 +113,9 @@ func unknownKey(section, key string, allowed []string) string {
 	return fmt.Sprintf("%s: allowed here are %s", msg, strings.Join(allowed, ", "))
 }
 
-// editDistance is Levenshtein's: insertions, deletions and substitutions.
+// editDistance is Levenshtein's: insertions, deletions and substitutions, in one
+// row of the table (https://en.wikipedia.org/wiki/Levenshtein_distance). Keys are
+// ASCII; a stray letter of several bytes only makes the distance larger.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -18,6 +18,9 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// problems goes on after the first, for whoever mends a file wants to mend it
+// once. What one key says alone is checked by the table, what keys say together
+// by the functions after it.
 func (c *Config) problems() []Problem {
 	v := validator{names: map[string]string{}}
 	for i, p := range c.Policies {
@@ -88,6 +91,8 @@ func (v *validator) key(l leaf, k key) {
 	}
 }
 
+// form checks texts one by one, so that the problem points at the entry and not
+// at its list.
 func (v *validator) form(l leaf, k key) {
 	switch x := l.value.Interface().(type) {
 	case []string:
@@ -124,7 +129,8 @@ func (b *bounds) holds(v reflect.Value) bool {
 	return b.lo <= v.Int() && v.Int() <= b.hi
 }
 
-// rangeText is the range in the key's unit, such as "0 or 10ms to 24h".
+// rangeText is the range in the key's unit, such as "0 or 10ms to 24h". Whole
+// numbers from 1 with a meaning for zero are "0 to 100", not "0 or 1 to 100".
 func (k key) rangeText(t reflect.Type) string {
 	text := func(n int64) string {
 		switch t {
@@ -145,6 +151,8 @@ func (k key) rangeText(t reflect.Type) string {
 	}
 }
 
+// tls looks at the paths only. Whether the files are there and fit together is
+// found out by whoever opens them, which a check on another machine cannot.
 func (v *validator) tls(t *TLS) {
 	switch {
 	case t.Cert != "" && t.Key == "":
@@ -162,6 +170,8 @@ func (v *validator) drain(d *Drain) {
 	}
 }
 
+// policies refuses two of one name, because metrics and logs could not tell them
+// apart. A name that could not be read is empty here and like no other.
 func (v *validator) policies(ps []PolicyConfig) {
 	if len(ps) > maxPolicies {
 		v.fail("policies", "has %d entries; at most %d are allowed", len(ps), maxPolicies)
@@ -200,6 +210,8 @@ func (v *validator) completions(path string, cs []CompletionConfig) {
 	}
 	for i, c := range cs {
 		at := fmt.Sprintf("%s[%d]", path, i)
+		// An entry that sets nothing would match every event and call each stream
+		// complete at its first one.
 		if c.Data == nil && c.Event == nil && len(c.JSON) == 0 {
 			v.fail(at, "recognises nothing: set data, event or json")
 		}

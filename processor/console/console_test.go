@@ -269,7 +269,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestBodiesAreRefused(t *testing.T) {
-	r := httptest.NewRequest("GET", "/livez", strings.NewReader("hello"))
+	r := httptest.NewRequest(http.MethodGet, "/livez", strings.NewReader("hello"))
 	r.Host = "localhost"
 	w := httptest.NewRecorder()
 	New(options()).ServeHTTP(w, r)
@@ -319,13 +319,13 @@ func TestStreams(t *testing.T) {
 		"mode=observe": "24", "policy=p1": "14", "policy=p1&mode=observe": "4", "mode=hold": "",
 		"mode=inline&limit=2": "13",
 	} {
-		var got string
+		var got strings.Builder
 		page := decode[streamsPage](t, ask(h, "GET", "/api/v1/streams?"+query))
 		for _, s := range page.Streams {
-			got += s.ID[15:]
+			got.WriteString(s.ID[15:])
 		}
-		if got != want || page.Total != 5 || page.Streams == nil {
-			t.Errorf("%s: streams %s of %d, want %s of 5", query, got, page.Total, want)
+		if got.String() != want || page.Total != 5 || page.Streams == nil {
+			t.Errorf("%s: streams %s of %d, want %s of 5", query, got.String(), page.Total, want)
 		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 //go:embed index.html.tmpl
 var indexPage string
 
-// index lists the other pages.
+// index lists the other pages, from the routes themselves, so that none is
+// forgotten.
 func (c *console) index(w http.ResponseWriter, r *http.Request) {
 	page, err := template.New("index").Parse(indexPage)
 	if err != nil {

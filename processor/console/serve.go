@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -48,7 +47,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 		// own faults.
 		ErrorLog: zap.NewStdLog(zap.NewNop()),
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 1) // holds the error that nobody asks for after a shutdown
 	go func() { failed <- s.Serve(ln) }()
 	select {
 	case err := <-failed:
@@ -58,10 +57,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := s.Shutdown(patience); err != nil {
-		s.Close()
-	}
-	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
-		return err
+		return s.Close() // whoever is not done by now is cut off
 	}
 	return nil
 }

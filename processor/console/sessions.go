@@ -37,6 +37,9 @@ type sessionView struct {
 	Streams   []streamView `json:"streams,omitempty"` // newest first; only of a single session
 }
 
+// The views are written out, field by field, rather than letting the store's
+// types be marshalled: a field added there must not become public by itself.
+
 // streamView is one remembered stream of a session.
 type streamView struct {
 	Number     uint64    `json:"number"`
@@ -106,6 +109,8 @@ func (c *console) session(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, view)
 }
 
+// dropSession is the one thing here that changes anything, so it is logged. The
+// session's live streams go on; only their state is no longer kept.
 func (c *console) dropSession(w http.ResponseWriter, r *http.Request) {
 	id, ok := keyOf(w, r)
 	if !ok {

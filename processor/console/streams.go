@@ -14,6 +14,8 @@ type streamsPage struct {
 	Next    string        `json:"next"`    // for ?after=; "": this is the end
 }
 
+// streams pages by ID and not by position: streams come and go between two
+// requests, and nobody should be shown one twice or miss one because of that.
 func (c *console) streams(w http.ResponseWriter, r *http.Request) {
 	q, ok := parameters(w, r, "limit", "after", "policy", "mode")
 	if !ok {
@@ -34,7 +36,7 @@ func (c *console) streams(w http.ResponseWriter, r *http.Request) {
 	}
 	// One more than asked for tells whether there is a next page.
 	found := c.matching(r, filterOf(q), after, limit+1)
-	page := streamsPage{Streams: found, Total: c.Options.Streams.Len()}
+	page := streamsPage{Streams: found, Total: c.Streams.Len()}
 	if len(found) > limit {
 		page.Streams = found[:limit]
 		page.Next = page.Streams[limit-1].ID
@@ -52,11 +54,12 @@ func (f filter) takes(s *live.Stream) bool {
 }
 
 // matching collects at most limit streams above after, a page of the registry
-// at a time. It gives up early if the client does.
+// at a time, so that a filter which nothing passes costs time and not memory. It
+// gives up early if the client does.
 func (c *console) matching(r *http.Request, f filter, after live.ID, limit int) []live.Stream {
 	out := []live.Stream{} // not nil: JSON should say [] and not null
 	for r.Context().Err() == nil {
-		page := c.Options.Streams.Snapshot(after, maxLimit)
+		page := c.Streams.Snapshot(after, maxLimit)
 		for i := range page {
 			if !f.takes(&page[i]) {
 				continue

@@ -67,7 +67,7 @@ func (c *console) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	v := &viewer{w: w}
 	followed := c.matching(r, filterOf(q), 0, limit)
-	v.send("retry: 1000\nevent: snapshot\n", snapshot{now(), c.Options.Streams.Len(), followed})
+	v.send("retry: 1000\nevent: snapshot\n", snapshot{now(), c.Streams.Len(), followed})
 
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
@@ -79,9 +79,11 @@ func (c *console) watch(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-tick.C:
 		}
+		// Asking every second, rather than being told, costs the streams nothing
+		// while nobody watches.
 		next := c.matching(r, filterOf(q), 0, limit)
 		if d := difference(followed, next); d != nil {
-			d.Time, d.Total = now(), c.Options.Streams.Len()
+			d.Time, d.Total = now(), c.Streams.Len()
 			v.send("event: changes\n", d)
 		} else {
 			v.keepAlive()

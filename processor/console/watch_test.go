@@ -136,17 +136,17 @@ func (w *watching) next() string {
 			if err := json.Unmarshal([]byte(value), &data); err != nil || data.Time.IsZero() {
 				w.t.Fatalf("%v in %s", err, value)
 			}
-			out := fmt.Sprintf("%s of %d:", event, data.Total)
+			out := []string{fmt.Sprintf("%s of %d:", event, data.Total)}
 			for _, s := range data.Streams {
-				out += " " + strings.TrimLeft(s.ID, "0")
+				out = append(out, strings.TrimLeft(s.ID, "0"))
 			}
 			for _, s := range data.Changed {
-				out += fmt.Sprintf(" +%s(%d)", strings.TrimLeft(s.ID, "0"), s.Events)
+				out = append(out, fmt.Sprintf("+%s(%d)", strings.TrimLeft(s.ID, "0"), s.Events))
 			}
 			for _, id := range data.Gone {
-				out += " -" + strings.TrimLeft(id, "0")
+				out = append(out, "-"+strings.TrimLeft(id, "0"))
 			}
-			return out
+			return strings.Join(out, " ")
 		}
 	}
 	if err := w.in.Err(); err != nil {
@@ -289,7 +289,7 @@ func TestServeLetsAnswersFinish(t *testing.T) {
 			s.stop()
 		}()
 		resp := s.get("/api/v1/config")
-		if resp.StatusCode != 200 {
+		if resp.StatusCode != http.StatusOK {
 			t.Errorf("an answer in progress: %d", resp.StatusCode)
 		}
 		resp.Body.Close()

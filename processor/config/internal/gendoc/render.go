@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"text/template"
 
@@ -87,7 +86,7 @@ func sections(entries []config.Entry) []section {
 func reloadable(entries []config.Entry) []string {
 	var out []string
 	for _, e := range entries {
-		if e.Reload && !strings.HasPrefix(e.Path, "policies") {
+		if e.Reload && !strings.HasPrefix(e.Path, "policies[]") {
 			out = append(out, e.Path)
 		}
 	}
@@ -106,16 +105,7 @@ func row(e config.Entry) string {
 	}
 	about := []string{e.Doc}
 	if e.Zero != "" {
-		zero := "0"
-		switch {
-		case strings.Contains(e.Allowed, "list"):
-			zero = "[]"
-		case strings.Contains(e.Allowed, "map"):
-			zero = "{}"
-		case !slices.ContainsFunc([]string{"duration", "size", "number"}, func(s string) bool { return strings.Contains(e.Allowed, s) }):
-			zero = `""`
-		}
-		about = append(about, fmt.Sprintf("`%s`: %s.", zero, e.Zero))
+		about = append(about, e.Zero+".")
 	}
 	if e.Later != "" {
 		about = append(about, "*"+e.Later+"*")
