@@ -21,8 +21,8 @@ const (
 	// maxFile is far above any real configuration; it bounds what a wrong path
 	// (a log, a device) can cost.
 	maxFile = 1 << 20
-	// maxNesting is three times what the deepest key needs. The parser's time
-	// and memory grow with the square of the nesting: 100 KB of "{a: " take
+	// maxNesting is more than twice what the deepest key needs. The parser's time
+	// and memory grow with the square of the nesting: 200 KB of "{a: " would take
 	// gigabytes without this limit.
 	maxNesting = 16
 )
