@@ -47,17 +47,17 @@ func flagsOf(f *feed) *flag.FlagSet {
 	return s
 }
 
-// with returns f as a request's query wants it. The parameter "client" is not
-// about the feed.
+// with returns f as a request's query wants it. Two parameters are not about the
+// feed: "client", and "session", which a gateway may want to see.
 func (f feed) with(query url.Values) (feed, error) {
 	flags := flagsOf(&f)
 	flags.SetOutput(io.Discard)
 	for name, values := range query {
-		if name == "client" {
+		if name == "client" || name == "session" {
 			continue
 		}
 		if flags.Lookup(name) == nil {
-			return feed{}, fmt.Errorf("unknown parameter %q: every flag of the origin is one, and client", name)
+			return feed{}, fmt.Errorf("unknown parameter %q: every flag of the origin is one, and client and session", name)
 		}
 		if err := flags.Set(name, values[len(values)-1]); err != nil {
 			return feed{}, fmt.Errorf("parameter %s=%q: %w", name, values[len(values)-1], err)
