@@ -22,6 +22,10 @@ type Policy struct {
 	Heartbeat  time.Duration // silence after which a comment is sent; zero: none
 	SaveEvery  time.Duration // least time between two Ready.Save of a stream; zero: 100 ms; negative: none
 	Complete   []Completion  // any of these marks the stream complete; empty: any clean end does
+
+	Backoff     Backoff
+	HoldFor     time.Duration // longest time without progress before a cut is admitted; zero: 2 min
+	IdleTimeout time.Duration // silence of a resumable upstream after which it is dialled anew; zero: 30 s; negative: never
 }
 
 // Validate reports the first field that is out of range, and what it may be.

@@ -1,6 +1,10 @@
 package splice
 
-import "time"
+import (
+	"time"
+
+	"holdfast/processor/sse"
+)
 
 // Attempt numbers the responses a stream is made of: 0 is the one Envoy relays,
 // n is our n-th resume request.
@@ -16,6 +20,10 @@ type Opened struct {
 	Attempt   Attempt
 	Status    int
 	EventType bool // the content type is text/event-stream
+
+	// Of attempts after 0, Verdict and RetryAfter say what the answer means.
+	Verdict    Verdict
+	RetryAfter time.Duration // the server's wish, zero if none
 }
 
 // Chunk is body bytes of an attempt, borrowed until the Ready is carried out.
@@ -55,6 +63,8 @@ type Cause uint8
 const (
 	CleanEnd Cause = iota // end of stream, body complete as far as HTTP can tell
 	Reset                 // the transfer was aborted
+	Refused               // no response came: no connection, no healthy host, reset or timeout before headers
+	Unresumable           // the driver cannot make a request that continues after this cursor
 )
 
 // Command is work for the driver.
@@ -158,6 +168,14 @@ type Start struct {
 	LastEventID string // the client's own header value, if HasCursor
 	HasCursor   bool
 	Repeatable  bool // the client may be sent away with a clean end, for it comes back (GET)
+	Owned       bool // we own the client's response (hold): nothing upstream does can end it by itself
+	Dialable    bool // the driver can fetch, so that Dial may be asked for
+	Opening     bool // there is no attempt 0 yet: the first Step's Ready asks to Dial it
+
+	// Identity gives an event's id where it is not the id field, such as a
+	// sequence number in the data; nil: the id field. The result is borrowed
+	// until the next call.
+	Identity func(*sse.Event) (id []byte, ok bool)
 	// Earlier is what an earlier stream of the same line knew; zero: nothing.
 	// Of several, choose the newest one that Policy.Remembers the cursor.
 	Earlier State
