@@ -64,6 +64,7 @@ func (s *subscription) tally() tally {
 }
 
 func (s *subscription) read(ctx context.Context, url string, retry time.Duration) error {
+	// A transport of its own, so that no connection outlives this client.
 	transport := &http.Transport{DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	client := &sse.Client{
@@ -121,6 +122,8 @@ func (s *subscription) record(e sse.Event) error {
 	if err := json.Unmarshal([]byte(e.Data), &d); err != nil {
 		return fmt.Errorf("an event that the origin did not send: %q", e.Data)
 	}
+	// Events are told apart by the number in their data: ids are what the demo is
+	// about, so it must not believe them.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &s.t

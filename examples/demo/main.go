@@ -140,6 +140,8 @@ func start(ctx context.Context, o options, dir string) (_ *stage, err error) {
 			return nil, fmt.Errorf("cannot build the example origin (run this in the project's directory): %w\n%s", err, out)
 		}
 	}
+	// Port 0 wherever a program tells which it took, so that nothing that runs
+	// already is in the way.
 	s.origin, err = startProcess("the origin", o.origin,
 		"--listen", "127.0.0.1:0",
 		"--events", strconv.Itoa(o.events),
@@ -194,6 +196,8 @@ func (s *stage) compare(ctx context.Context, o options, scr *screen) (result, er
 	ctx, cancel := context.WithTimeoutCause(ctx, feed, fmt.Errorf("the clients are not done after %v", feed))
 	defer cancel()
 
+	// The same request but for the names: the origin counts by client, and Holdfast
+	// takes the session key from the query.
 	direct := subscribe(ctx, s.originURL+"/events?client=direct", o)
 	through := subscribe(ctx, s.gatewayURL+"/events?client=holdfast&session=demo", o)
 	defer direct.wait()

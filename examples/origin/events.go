@@ -34,6 +34,8 @@ func (o *origin) events(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	// Over-replay is the failure that this server exists for: real ones count in
+	// batches, seconds or buffers, and send a little too much rather than too little.
 	first := has + 1
 	if has > 0 {
 		first = max(1, first-f.overReplay)
@@ -94,6 +96,7 @@ type pace struct {
 	next  time.Time
 }
 
+// newPace lets the first event out at once; rate 0 lets all of them.
 func newPace(ctx context.Context, rate float64) *pace {
 	p := &pace{ctx: ctx, next: time.Now()}
 	if rate > 0 {

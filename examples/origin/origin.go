@@ -73,7 +73,8 @@ func (o *origin) update(name string, change func(*client)) (client, error) {
 	return *known, nil
 }
 
-// stats tells what was sent to a client.
+// stats tells what was sent to a client, so that whoever counts at the other end
+// can tell a repeat that was dropped from one that never was.
 func (o *origin) stats(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Query().Get("client")
 	o.mu.Lock()

@@ -80,7 +80,7 @@ func New(o Options) *Store {
 func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
 	now := s.now()
 	sh := s.shard(k.Session)
-	st := newStream(k)
+	st := newStream(k) // before the lock is taken: it allocates
 
 	sh.mu.Lock()
 	sh.expire(now.Add(-s.ttl))
@@ -88,6 +88,7 @@ func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease
 	if isNew {
 		ses.info, ses.created = k.Info, now
 	}
+	// Earlier streams are copied before the new one pushes any of them out.
 	var earlier []sessionstore.Stream
 	if !k.Fresh {
 		earlier = ses.line(k.Line)
@@ -98,6 +99,8 @@ func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease
 	ses.used = now
 	sh.mu.Unlock()
 
+	// Without the shard's lock, for evict takes every shard's in turn. The store
+	// may be over its bound by one session per Claim that is on its way there.
 	if isNew && s.count.Load() > int64(s.sessions) {
 		s.evict()
 	}
@@ -114,6 +117,8 @@ func (s *Store) Save(_ context.Context, l sessionstore.Lease, state *sessionstor
 	if st == nil {
 		return sessionstore.ErrFenced
 	}
+	// Only at first: by a later Save the stream it continued may have been found
+	// alive, have gone on, and know what this one does not.
 	if st.saved.IsZero() && state.Continues != 0 {
 		ses.forget(l.Line, state.Continues)
 	}
@@ -122,7 +127,9 @@ func (s *Store) Save(_ context.Context, l sessionstore.Lease, state *sessionstor
 	return nil
 }
 
-// Advance applies p to a stream's State; see sessionstore.Store.
+// Advance applies p to a stream's State; see sessionstore.Store. It is the hot
+// path: two looks into a map, a binary search, and what moved. Hence no defer,
+// and no clock if the caller has looked at one.
 func (s *Store) Advance(_ context.Context, l sessionstore.Lease, p sessionstore.Progress) error {
 	now := p.Now
 	if now.IsZero() {

@@ -8,7 +8,8 @@ import (
 	"holdfast/sessionstore"
 )
 
-// session is what one client did. Its shard's lock guards it.
+// session is what one client did. Its shard's lock guards it. There may be a
+// million, most of them idle with one small stream, so it holds slices and no maps.
 type session struct {
 	id            sessionstore.SessionID
 	info          sessionstore.Info
@@ -42,6 +43,7 @@ func (ses *session) line(line sessionstore.LineID) []sessionstore.Stream {
 
 // add appends a new stream and pushes out those that are too many for it.
 func (ses *session) add(st *stream) {
+	// The line first: what it gives up makes room in the session too.
 	sameLine := func(other *stream) bool { return other.line == st.line }
 	ses.pushOut(sameLine, sessionstore.StreamsPerLine-1)
 	ses.pushOut(func(*stream) bool { return true }, sessionstore.StreamsPerSession-1)
@@ -72,7 +74,7 @@ func (ses *session) pushOut(match func(*stream) bool, limit int) {
 	case oldestEnded >= 0:
 		ses.removeAt(oldestEnded)
 	default:
-		ses.removeAt(oldest)
+		ses.removeAt(oldest) // its lease is not found any more, which is what fences it
 		ses.live--
 	}
 }
@@ -98,7 +100,8 @@ func (ses *session) describe() sessionstore.Session {
 	return d
 }
 
-// copyOf copies all of a stream but its window and key.
+// copyOf copies all of a stream but its window and key, which only line wants:
+// 8 KB each, 64 times a session, a thousand sessions a page.
 func (ses *session) copyOf(st *stream) sessionstore.Stream {
 	return sessionstore.Stream{
 		Lease:   sessionstore.Lease{Session: ses.id, Line: st.line, Number: st.number},

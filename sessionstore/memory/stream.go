@@ -33,6 +33,7 @@ func newStream(k sessionstore.Key) *stream {
 	return &stream{line: k.Line, live: true, window: window{limit: limit}}
 }
 
+// replace keeps the buffers: a stream that saves itself often makes no garbage.
 func (st *stream) replace(s *sessionstore.State) {
 	st.acked = strings.Clone(bounded(s.Acked)) // it may be a piece of a request's headers
 	st.lastSent = append(st.lastSent[:0], bounded(s.LastSent)...)
@@ -73,6 +74,7 @@ const minWindow = 8
 
 func (w *window) len() int { return len(w.ring) }
 
+// clear keeps the ring, for whoever started over will fill it again.
 func (w *window) clear() { w.ring, w.next = w.ring[:0], 0 }
 
 func (w *window) add(entries []uint64) {

@@ -126,3 +126,34 @@ func TestTermination(t *testing.T) {
 		t.Errorf("the log has %d drained streams, want %d", got, n)
 	}
 }
+
+// TestTerminationLetsAnswersFinish: the answer to a POST cannot be asked for
+// again, so it has until the deadline.
+func TestTerminationLetsAnswersFinish(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	gw := harness.Run(t, origin.URL, "drain: {deadline: 15s, spread: 100ms}\n")
+	open := func(method string) (*harness.Exchange, *harness.Stream) {
+		path := origin.Path("")
+		s := gw.Open(t, path, harness.Request{Method: method})
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send(events(1, 1))
+		s.Want(t, events(1, 1))
+		return x, s
+	}
+	answer, reader := open(http.MethodPost)
+	_, watcher := open(http.MethodGet)
+	gw.Signal(syscall.SIGTERM)
+	watcher.WantEnd(t) // so the drain has begun
+	answer.Send(events(2, 3))
+	reader.Want(t, events(2, 3))
+	answer.End()
+	reader.WantEnd(t)
+	if code := gw.Wait(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := strings.Count(gw.Output(), `"outcome":"complete"`); got != 1 {
+		t.Errorf("the log has %d complete streams, want 1", got)
+	}
+}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -106,6 +107,39 @@ func TestOutcomes(t *testing.T) {
 		s.Close()
 		x.WantGone(t)
 	})
+}
+
+// TestUnmetEndIsAborted on every way an origin can end early and every protocol:
+// what the origin ended cleanly, Envoy has to be made to abort.
+func TestUnmetEndIsAborted(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	for _, upstream := range []string{origin.URL, origin.H2URL()} {
+		gw := harness.Run(t, upstream, outcomeConfig)
+		for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
+			for name, drive := range map[string]func(x *harness.Exchange){
+				"before the first event": func(*harness.Exchange) {},
+				"after an event":         func(x *harness.Exchange) { x.Send(events(1, 1)) },
+				"in an event":            func(x *harness.Exchange) { x.Send(events(1, 1) + "data: [DO") },
+				"with trailers":          func(x *harness.Exchange) { x.Send(events(1, 1)); x.Trailer("x-sum", "1") },
+			} {
+				scheme, _, _ := strings.Cut(upstream, ":")
+				t.Run(fmt.Sprintf("%s/%s from %s", name, protocol, scheme), func(t *testing.T) {
+					t.Parallel()
+					path := origin.Handle("/chat", func(x *harness.Exchange) {
+						x.Stream()
+						drive(x)
+					})
+					s := gw.Open(t, path, harness.Request{Protocol: protocol})
+					if s.Response(t).StatusCode == http.StatusInternalServerError {
+						return // Envoy still had the headers: an error is clearer than an abort
+					}
+					s.WantOpen(t)
+					s.WantAbort(t)
+				})
+			}
+		}
+	}
 }
 
 // TestLogSaysWhatHappened, once per stream, and never a credential.

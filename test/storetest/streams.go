@@ -93,6 +93,13 @@ func progress(h *harness) {
 		},
 	}})
 
+	// The caller's clock counts where it is given, the store's otherwise.
+	later := h.session(1).Used.Add(3 * time.Second)
+	h.advance(l, sessionstore.Progress{Now: later})
+	if s := h.session(1); !s.Used.Equal(later) || !s.Streams[1].Saved.Equal(later) {
+		h.Errorf("used %v, saved %v: want %v for both", s.Used, s.Streams[1].Saved, later)
+	}
+
 	h.save(l, sessionstore.State{Acked: "0", LastSent: "6", Window: []uint64{15}}) // all of it is replaced
 	_, earlier = h.claim(1, 1)
 	h.wantEqual("state", earlier[1].State, sessionstore.State{Acked: "0", LastSent: "6", Window: []uint64{15}})

@@ -1,0 +1,111 @@
+package envoy
+
+import (
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	mutation "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+const (
+	// ExtProcService is the gRPC service Envoy calls, and the name under which it
+	// asks grpc.health.v1 for the processor's health.
+	ExtProcService = "envoy.service.ext_proc.v3.ExternalProcessor"
+
+	// streamWindow is what one stream may have under way to Envoy before Envoy has
+	// passed it on. Multiplied by the streams of a connection it gives the
+	// connection's window, so that clients which stop reading can never use up what
+	// the others on the connection need.
+	streamWindow         = 64 << 10
+	streamsPerConnection = 1024
+)
+
+// extProcFilter asks the processor about every request.
+func extProcFilter() (*hcm.HttpFilter, error) {
+	return httpFilter("envoy.filters.http.ext_proc", &extprocfilterv3.ExternalProcessor{
+		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ProcessorCluster},
+		}},
+		FailureModeAllow: true,
+		ProcessingMode: &extprocfilterv3.ProcessingMode{
+			RequestHeaderMode:   extprocfilterv3.ProcessingMode_SEND,
+			ResponseHeaderMode:  extprocfilterv3.ProcessingMode_SEND,
+			RequestBodyMode:     extprocfilterv3.ProcessingMode_NONE,
+			ResponseBodyMode:    extprocfilterv3.ProcessingMode_NONE,
+			RequestTrailerMode:  extprocfilterv3.ProcessingMode_SKIP,
+			ResponseTrailerMode: extprocfilterv3.ProcessingMode_SKIP,
+		},
+		AllowModeOverride: true,
+		MessageTimeout:    seconds(1),
+		MaxMessageTimeout: durationpb.New(time.Hour),
+		MutationRules:     &mutation.HeaderMutationRules{AllowEnvoy: yes()},
+		RequestAttributes: []string{"xds.route_name", "xds.cluster_name"},
+		ResponseAttributes: []string{
+			"upstream.address", "upstream.request_attempt_count",
+		},
+		MetadataOptions: &extprocfilterv3.MetadataOptions{
+			ReceivingNamespaces: &extprocfilterv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
+		},
+	})
+}
+
+// processorCluster is the way to the processor.
+func processorCluster(o *Options) (*clusterv3.Cluster, error) {
+	protocol, err := protocolOptions(H2C, &corev3.Http2ProtocolOptions{
+		MaxConcurrentStreams:        u32(streamsPerConnection),
+		InitialStreamWindowSize:     u32(streamWindow),
+		InitialConnectionWindowSize: u32(streamWindow * streamsPerConnection),
+		ConnectionKeepalive: &corev3.KeepaliveSettings{
+			Interval: seconds(30),
+			Timeout:  seconds(20),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &clusterv3.Cluster{
+		Name:                          ProcessorCluster,
+		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:                seconds(1),
+		PerConnectionBufferLimitBytes: u32(connectionBuffer),
+		LoadAssignment:                endpoints(ProcessorCluster, endpoint(o.Processor)),
+		TypedExtensionProtocolOptions: protocol,
+		CircuitBreakers:               noBreakers(),
+		HealthChecks: []*corev3.HealthCheck{{
+			Timeout:            seconds(2),
+			Interval:           seconds(5),
+			NoTrafficInterval:  seconds(5),
+			UnhealthyInterval:  seconds(1),
+			UnhealthyThreshold: u32(2),
+			HealthyThreshold:   u32(1),
+			HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{
+				GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{ServiceName: ExtProcService},
+			},
+		}},
+		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}},
+	}
+	if !o.Processor.IsUnix() {
+		c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()}
+		if !isIP(o.Processor.Host) {
+			resolveNames(c)
+			// Several replicas behind one name are several hosts.
+			c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
+		}
+	}
+	if t := o.ProcessorTLS; t != nil {
+		name := t.ServerName
+		if name == "" {
+			name = o.Processor.Host
+		}
+		c.TransportSocket, err = tlsSocket(name, t.CA, []string{"h2"}, t)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}

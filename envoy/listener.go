@@ -1,0 +1,209 @@
+package envoy
+
+import (
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	fileaccess "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+const (
+	// connectionBuffer bounds what one connection may have waiting; it is the same
+	// on both sides of Envoy.
+	connectionBuffer = 1 << 20
+	// maxHeaderKiB and maxHeaders are several times what browsers and agents send:
+	// a request that reaches the upstream without Envoy must reach it with Envoy.
+	maxHeaderKiB = 256
+	maxHeaders   = 1000
+)
+
+// publicListener is where clients come.
+func publicListener(o *Options) (*listenerv3.Listener, error) {
+	at, err := o.Listen.bindable()
+	if err != nil {
+		return nil, err
+	}
+	manager, err := publicManager(o)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := filterChain(manager)
+	if err != nil {
+		return nil, err
+	}
+	l := &listenerv3.Listener{
+		Name:                                    PublicListener,
+		Address:                                 at.proto(),
+		FilterChains:                            []*listenerv3.FilterChain{chain},
+		PerConnectionBufferLimitBytes:           u32(connectionBuffer),
+		PerConnectionBufferHighWatermarkTimeout: seconds(120),
+	}
+	if !at.IsUnix() {
+		l.EnableReusePort = no()
+		l.ConnectionBalanceConfig = &listenerv3.Listener_ConnectionBalanceConfig{
+			BalanceType: &listenerv3.Listener_ConnectionBalanceConfig_ExactBalance_{
+				ExactBalance: &listenerv3.Listener_ConnectionBalanceConfig_ExactBalance{},
+			},
+		}
+		l.TcpKeepalive = tcpKeepalive()
+	}
+	return l, nil
+}
+
+func filterChain(m *hcm.HttpConnectionManager) (*listenerv3.FilterChain, error) {
+	a, err := anyOf(m)
+	if err != nil {
+		return nil, err
+	}
+	return &listenerv3.FilterChain{Filters: []*listenerv3.Filter{{
+		Name:       "envoy.filters.network.http_connection_manager",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: a},
+	}}}, nil
+}
+
+// publicManager handles HTTP from clients: whatever is not about streams is set
+// so that the upstream sees what the client sent and the client sees what the
+// upstream sent.
+func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
+	extProc, err := extProcFilter()
+	if err != nil {
+		return nil, err
+	}
+	last, err := httpFilter("envoy.filters.http.router", &router.Router{})
+	if err != nil {
+		return nil, err
+	}
+	logs, err := accessLog(o.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	return &hcm.HttpConnectionManager{
+		StatPrefix:     PublicListener,
+		RouteSpecifier: &hcm.HttpConnectionManager_RouteConfig{RouteConfig: publicRoutes(o)},
+		HttpFilters:    []*hcm.HttpFilter{extProc, last},
+
+		StreamIdleTimeout:  seconds(0),
+		StreamFlushTimeout: seconds(300),
+
+		// The edge decides who the client is: what a client claims in
+		// X-Forwarded-For is appended to, never believed.
+		UseRemoteAddress:      yes(),
+		InternalAddressConfig: &hcm.HttpConnectionManager_InternalAddressConfig{},
+
+		GenerateRequestId:         yes(),
+		PreserveExternalRequestId: true,
+
+		ServerHeaderTransformation:   hcm.HttpConnectionManager_PASS_THROUGH,
+		NormalizePath:                no(),
+		MergeSlashes:                 false,
+		PathWithEscapedSlashesAction: hcm.HttpConnectionManager_KEEP_UNCHANGED,
+
+		MaxRequestHeadersKb:       u32(maxHeaderKiB),
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{MaxHeadersCount: u32(maxHeaders)},
+		HttpProtocolOptions:       &corev3.Http1ProtocolOptions{EnableTrailers: true, AcceptHttp_10: true},
+		UpgradeConfigs:            []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		AccessLog:                 logs,
+	}, nil
+}
+
+func publicRoutes(o *Options) *routev3.RouteConfiguration {
+	action := &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: UpstreamCluster},
+		Timeout:          seconds(0),
+		IdleTimeout:      seconds(0),
+	}
+	rewriteHost(action, o.Upstreams)
+	return &routev3.RouteConfiguration{
+		Name: PublicListener,
+		VirtualHosts: []*routev3.VirtualHost{{
+			Name:    "everything",
+			Domains: []string{"*"},
+			Routes: []*routev3.Route{{
+				Name:   MainRoute,
+				Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+				Action: &routev3.Route_Route{Route: action},
+			}},
+		}},
+	}
+}
+
+// rewriteHost gives upstreams that were named by DNS their own name as Host:
+// sites behind a shared address answer to nothing else. An upstream given as an
+// address is somebody's own server, and gets the name the client used.
+func rewriteHost(a *routev3.RouteAction, ups []Upstream) {
+	name, local, several := ups[0].authority(), true, false
+	for _, u := range ups {
+		local = local && u.isLocal()
+		several = several || u.authority() != name
+	}
+	switch {
+	case local:
+		return
+	case several:
+		a.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()}
+	default:
+		a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: name}
+	}
+	a.AppendXForwardedHost = true
+}
+
+func httpFilter(name string, config proto.Message) (*hcm.HttpFilter, error) {
+	a, err := anyOf(config)
+	if err != nil {
+		return nil, err
+	}
+	return &hcm.HttpFilter{Name: name, ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: a}}, nil
+}
+
+// accessLog is one JSON object per request, written when the request ends: for an
+// event stream that may be hours after it began. The path goes in without its
+// query, which may hold secrets.
+func accessLog(path string) ([]*accesslog.AccessLog, error) {
+	if path == "" {
+		return nil, nil
+	}
+	fields := map[string]any{
+		"start":      "%START_TIME%",
+		"request_id": "%REQ(X-REQUEST-ID)%",
+		"client":     "%DOWNSTREAM_REMOTE_ADDRESS%",
+		"protocol":   "%PROTOCOL%",
+		"method":     "%REQ(:METHOD)%",
+		"host":       "%REQ(:AUTHORITY)%",
+		"path":       "%PATH(NQ)%",
+		"status":     "%RESPONSE_CODE%",
+		"details":    "%RESPONSE_CODE_DETAILS%",
+		"flags":      "%RESPONSE_FLAGS%",
+		"received":   "%BYTES_RECEIVED%",
+		"sent":       "%BYTES_SENT%",
+		"ms":         "%DURATION%",
+		"upstream":   "%UPSTREAM_HOST%",
+		"attempts":   "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+		"holdfast":   "%DYNAMIC_METADATA(" + MetadataNamespace + ")%",
+	}
+	format, err := structpb.NewStruct(fields)
+	if err != nil {
+		return nil, err
+	}
+	a, err := anyOf(&fileaccess.FileAccessLog{
+		Path: path,
+		AccessLogFormat: &fileaccess.FileAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
+			Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: format},
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []*accesslog.AccessLog{{
+		Name:       "envoy.access_loggers.file",
+		ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: a},
+	}}, nil
+}
+
+func tcpKeepalive() *corev3.TcpKeepalive {
+	return &corev3.TcpKeepalive{KeepaliveTime: u32(30), KeepaliveInterval: u32(10), KeepaliveProbes: u32(6)}
+}

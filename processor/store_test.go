@@ -1,0 +1,163 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"holdfast/sessionstore"
+	"holdfast/sessionstore/memory"
+)
+
+// badStore fails, or does not answer, when told to.
+type badStore struct {
+	*memory.Store
+	err  error
+	hang bool
+}
+
+func (b *badStore) fail(ctx context.Context) error {
+	if b.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return b.err
+}
+
+func (b *badStore) Claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
+	if err := b.fail(ctx); err != nil {
+		return sessionstore.Lease{}, nil, err
+	}
+	return b.Store.Claim(ctx, k)
+}
+
+func (b *badStore) Save(ctx context.Context, l sessionstore.Lease, s *sessionstore.State) error {
+	if err := b.fail(ctx); err != nil {
+		return err
+	}
+	return b.Store.Save(ctx, l, s)
+}
+
+// Without its store a stream has no memory, and is otherwise as ever.
+func TestStoreFails(t *testing.T) {
+	for name, bad := range map[string]*badStore{
+		"error": {err: errors.New("disk full")},
+		"hangs": {hang: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad.Store = memory.New(memory.Options{})
+			inWorld(t, inline, func(w *world) {
+				began := time.Now()
+				e := w.stream("GET", "/", "last-event-id: 1")
+				if d := time.Since(began); d > defaultStoreTimeout {
+					t.Errorf("the client waits %v for its headers", d)
+				}
+				e.chunk("id: 1\ndata: 1\n\n")
+				e.wantBody("id: 1\ndata: 1\n\n")
+				if w.srv.Ready() == nil {
+					t.Error("still ready")
+				}
+				e.end("")
+				e.wantEnd("")
+				w.wantOutcome("complete")
+				w.wantMetric(1, "store_operations_total", "claim", "error")
+				w.wantMetric(0, "store_operations_total", "save", "error")
+
+				synctest.Wait()
+				bad.err, bad.hang = nil, false
+				e = w.stream("GET", "/")
+				e.end("data: 2\n\n")
+				e.wantEnd("data: 2\n\n")
+				if err := w.srv.Ready(); err != nil {
+					t.Errorf("not ready: %v", err)
+				}
+				if n := w.logs.FilterMessageSnippet("session store").Len(); n != 2 {
+					t.Errorf("%d log lines, want one for the failure and one for its end", n)
+				}
+			}, func(o *Options) { o.Store = bad })
+		})
+	}
+}
+
+// A save that fails is made up for by the next.
+func TestSaveFails(t *testing.T) {
+	bad := &badStore{Store: memory.New(memory.Options{})}
+	inWorld(t, inline, func(w *world) {
+		e := w.stream("GET", "/", "mcp-session-id: s")
+		bad.err = errors.New("disk full")
+		e.chunk("id: 1\ndata: 1\n\n")
+		e.wantBody("id: 1\ndata: 1\n\n")
+		synctest.Wait()
+		bad.err = nil
+		e.leave()
+		w.wantOutcome("client_gone")
+		e = w.stream("GET", "/", "mcp-session-id: s", "last-event-id: 1")
+		e.chunk("id: 1\ndata: 1\n\n")
+		e.nothing()
+		e.leave()
+	}, func(o *Options) { o.Store = bad })
+}
+
+// While it runs, a stream is saved a few times a second, and nothing it knows
+// stays unsaved in a silence.
+func TestSavesAreSpaced(t *testing.T) {
+	inWorld(t, inline, func(w *world) {
+		e := w.stream("GET", "/")
+		for range 100 { // one second
+			e.chunk("id: 1\ndata: 1\n\n")
+			e.wantBody("id: 1\ndata: 1\n\n")
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		if n := w.metric("store_operations_total", "save", "ok"); n < 5 || n > 15 {
+			t.Errorf("%v saves in a second", n)
+		}
+		e.leave()
+	})
+}
+
+func TestSessionDropped(t *testing.T) {
+	inWorld(t, inline, func(w *world) {
+		e := w.stream("GET", "/mcp", "mcp-session-id: s")
+		e.chunk("id: 1\ndata: 1\n\n")
+		e.wantBody("id: 1\ndata: 1\n\n")
+		remove := func(status string, more ...string) {
+			t.Helper()
+			d := w.dial()
+			d.ask(requestMessage("DELETE", "/mcp", more...))
+			d.ask(responseMessage(":status: " + status))
+			d.wantClosed()
+		}
+		remove("405", "mcp-session-id: s")
+		remove("200", "mcp-session-id: t")
+		remove("200", "cookie: session=s") // any REST service's DELETE
+		w.wantMetric(1, "sessions")
+		remove("204", "mcp-session-id: s")
+		w.wantMetric(0, "sessions")
+		time.Sleep(time.Second)
+		e.chunk("id: 2\ndata: 2\n\n") // the stream itself goes on
+		e.wantBody("id: 2\ndata: 2\n\n")
+		time.Sleep(time.Second)
+		e.end("")
+		e.wantEnd("")
+		w.wantMetric(1, "store_operations_total", "save", "fenced")
+		w.wantMetric(0, "sessions")
+	})
+}
+
+// The first answer of an MCP session brings its key.
+func TestSessionAssignedByResponse(t *testing.T) {
+	inWorld(t, inline, func(w *world) {
+		e := w.dial()
+		e.ask(requestMessage("POST", "/mcp"))
+		e.ask(responseMessage(":status: 200", "content-type: text/event-stream", "mcp-session-id: s"))
+		e.end("data: 1\n\n")
+		e.wantEnd("data: 1\n\n")
+		e = w.stream("POST", "/mcp", "mcp-session-id: s")
+		e.end("data: 2\n\n")
+		e.wantEnd("data: 2\n\n")
+		w.wantMetric(1, "sessions")
+	})
+}
