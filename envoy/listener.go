@@ -74,7 +74,7 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	last, err := httpFilter("envoy.filters.http.router", &router.Router{})
+	last, err := httpFilter("envoy.filters.http.router", &router.Router{SuppressEnvoyHeaders: true})
 	if err != nil {
 		return nil, err
 	}
