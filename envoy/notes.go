@@ -84,6 +84,12 @@ func allNotes() []note {
 		},
 
 		{
+			manager + "access_log", PublicListener,
+			"The logger http_grpc tells the processor how its streams ended: to the filter, a client that left and an upstream that broke off " +
+				"look the same. Unbuffered, for the stream's outcome waits for it; only streams of the processor are logged to it.",
+		},
+
+		{
 			routing + "timeout", PublicListener,
 			"The default of 15 s counts the whole response and would cut every event stream that lives longer.",
 		},
@@ -94,7 +100,8 @@ func allNotes() []note {
 
 		{
 			processor + "grpc_service", "",
-			"No timeout in here: it would count the whole exchange with the processor and so end every stream that outlives it.",
+			"No timeout in here: it would count the whole exchange with the processor and so end every stream that outlives it. " +
+				"The metadata promises the access log http_grpc; without that, leave it out.",
 		},
 		{
 			processor + "failure_mode_allow", "",
