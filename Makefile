@@ -39,10 +39,11 @@ e2e: build envoy ## Run only the tests that go through a real Envoy
 e2e-load: build envoy ## Hold 5,000 streams open at once through a real Envoy
 	$(GO) test -count=1 -tags load -v ./test/load/...
 
-# The end-to-end packages are left out: the program they start is not the one built here.
 .PHONY: race
-race: ## Run the tests under the race detector, without Envoy
+race: build envoy ## Run all tests with the race detector, in the program under test too
 	$(GO) test -race -count=1 $$($(GO) list ./... | grep -v /test/e2e)
+	$(GO) build -race -o bin/race/ ./cmd/...
+	HOLDFAST_BIN=$(CURDIR)/bin/race/holdfast $(GO) test -count=1 $(E2E)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each

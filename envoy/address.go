@@ -21,7 +21,7 @@ type Address struct {
 // ParseAddress reads "unix:/path" or "host:port".
 func ParseAddress(s string) (Address, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		// unix:///path is how URLs spell it.
+		// URLs spell it with three slashes.
 		if strings.HasPrefix(path, "///") {
 			path = path[2:]
 		}

@@ -68,7 +68,9 @@ func (a *Admin) ListenerAddress(ctx context.Context, name string) (Address, erro
 		Statuses []struct {
 			Name  string `json:"name"`
 			Local struct {
-				Pipe   struct{ Path string }
+				Pipe struct {
+					Path string `json:"path"`
+				} `json:"pipe"`
 				Socket struct {
 					Address string `json:"address"`
 					Port    uint16 `json:"port_value"`

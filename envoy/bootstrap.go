@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -167,7 +166,7 @@ func anyOf(m proto.Message) (*anypb.Any, error) {
 	return a, anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true})
 }
 
-func seconds(n time.Duration) *durationpb.Duration { return durationpb.New(n * time.Second) }
-func u32(n uint32) *wrapperspb.UInt32Value         { return wrapperspb.UInt32(n) }
-func yes() *wrapperspb.BoolValue                   { return wrapperspb.Bool(true) }
-func no() *wrapperspb.BoolValue                    { return wrapperspb.Bool(false) }
+func seconds(n int64) *durationpb.Duration { return &durationpb.Duration{Seconds: n} }
+func u32(n uint32) *wrapperspb.UInt32Value { return wrapperspb.UInt32(n) }
+func yes() *wrapperspb.BoolValue           { return wrapperspb.Bool(true) }
+func no() *wrapperspb.BoolValue            { return wrapperspb.Bool(false) }

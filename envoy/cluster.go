@@ -97,7 +97,6 @@ func upstreamEndpoint(u Upstream, resolved bool) *endpointv3.LbEndpoint {
 func resolveNames(c *clusterv3.Cluster) {
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 	c.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
-	c.RespectDnsTtl = true
 }
 
 func endpoint(a Address) *endpointv3.LbEndpoint {
@@ -184,7 +183,7 @@ func addTLS(c *clusterv3.Cluster, o *Options) error {
 			return fmt.Errorf("https upstreams cannot be verified: %w with --upstream-ca", err)
 		}
 	}
-	hosts := c.LoadAssignment.Endpoints[0].LbEndpoints
+	hosts := c.GetLoadAssignment().GetEndpoints()[0].GetLbEndpoints()
 	seen := map[string]bool{}
 	for i, u := range o.Upstreams {
 		hosts[i].Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{socketMatch: matchName(u.Host)}}
@@ -202,7 +201,7 @@ func addTLS(c *clusterv3.Cluster, o *Options) error {
 	}
 	// Negotiating the protocol demands a cluster that has a socket of its own, even
 	// if every host has its match.
-	c.TransportSocket = c.TransportSocketMatches[0].TransportSocket
+	c.TransportSocket = c.GetTransportSocketMatches()[0].GetTransportSocket()
 	if len(seen) == 1 {
 		c.TransportSocketMatches = nil
 		for _, h := range hosts {

@@ -23,14 +23,20 @@ const (
 	// the others on the connection need.
 	streamWindow         = 64 << 10
 	streamsPerConnection = 1024
+
+	// reportedKey tells the processor that the access log of this filter's requests
+	// comes to it as well; streamField is the dynamic metadata that marks its streams.
+	reportedKey = "holdfast-access-log"
+	streamField = "stream"
 )
 
 // extProcFilter asks the processor about every request.
 func extProcFilter() (*hcm.HttpFilter, error) {
 	return httpFilter("envoy.filters.http.ext_proc", &extprocfilterv3.ExternalProcessor{
-		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ProcessorCluster},
-		}},
+		GrpcService: &corev3.GrpcService{
+			TargetSpecifier: processorService(),
+			InitialMetadata: []*corev3.HeaderValue{{Key: reportedKey, Value: "1"}},
+		},
 		FailureModeAllow: true,
 		ProcessingMode: &extprocfilterv3.ProcessingMode{
 			RequestHeaderMode:   extprocfilterv3.ProcessingMode_SEND,
@@ -52,6 +58,10 @@ func extProcFilter() (*hcm.HttpFilter, error) {
 			ReceivingNamespaces: &extprocfilterv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
 		},
 	})
+}
+
+func processorService() *corev3.GrpcService_EnvoyGrpc_ {
+	return &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ProcessorCluster}}
 }
 
 // processorCluster is the way to the processor.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,9 +99,8 @@ func executable(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("there is no such file")
 	case err != nil:
-		var perr *fs.PathError
-		if errors.As(err, &perr) {
-			return perr.Err
+		if at, ok := errors.AsType[*fs.PathError](err); ok {
+			return at.Err
 		}
 		return err
 	case info.IsDir():
@@ -116,12 +116,7 @@ func executable(path string) error {
 func checkouts(p Place) []string {
 	var dirs []string
 	add := func(dir string) {
-		for _, d := range dirs {
-			if d == dir {
-				return
-			}
-		}
-		if isCheckout(dir) {
+		if !slices.Contains(dirs, dir) && isCheckout(dir) {
 			dirs = append(dirs, dir)
 		}
 	}

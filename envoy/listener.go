@@ -6,8 +6,10 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	fileaccess "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	grpcaccess "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -74,11 +76,15 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	last, err := httpFilter("envoy.filters.http.router", &router.Router{})
+	last, err := httpFilter("envoy.filters.http.router", &router.Router{SuppressEnvoyHeaders: true})
 	if err != nil {
 		return nil, err
 	}
 	logs, err := accessLog(o.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	verdicts, err := verdictLog()
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +113,7 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{MaxHeadersCount: u32(maxHeaders)},
 		HttpProtocolOptions:       &corev3.Http1ProtocolOptions{EnableTrailers: true, AcceptHttp_10: true},
 		UpgradeConfigs:            []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		AccessLog:                 logs,
+		AccessLog:                 append(logs, verdicts),
 	}, nil
 }
 
@@ -202,6 +208,35 @@ func accessLog(path string) ([]*accesslog.AccessLog, error) {
 		Name:       "envoy.access_loggers.file",
 		ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: a},
 	}}, nil
+}
+
+// verdictLog tells the processor how the requests of its streams ended. To the
+// filter a client that left and an upstream that broke off are the same.
+func verdictLog() (*accesslog.AccessLog, error) {
+	a, err := anyOf(&grpcaccess.HttpGrpcAccessLogConfig{CommonConfig: &grpcaccess.CommonGrpcAccessLogConfig{
+		LogName:             "holdfast",
+		GrpcService:         &corev3.GrpcService{TargetSpecifier: processorService()},
+		TransportApiVersion: corev3.ApiVersion_V3,
+		// Zero: an entry is sent when it is written. The stream waits for it.
+		BufferSizeBytes: u32(0),
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return &accesslog.AccessLog{
+		Name:       "envoy.access_loggers.http_grpc",
+		ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: a},
+		Filter: &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_MetadataFilter{
+			MetadataFilter: &accesslog.MetadataFilter{
+				Matcher: &matcher.MetadataMatcher{
+					Filter: MetadataNamespace,
+					Path:   []*matcher.MetadataMatcher_PathSegment{{Segment: &matcher.MetadataMatcher_PathSegment_Key{Key: streamField}}},
+					Value:  &matcher.ValueMatcher{MatchPattern: &matcher.ValueMatcher_PresentMatch{PresentMatch: true}},
+				},
+				MatchIfKeyNotFound: no(),
+			},
+		}},
+	}, nil
 }
 
 func tcpKeepalive() *corev3.TcpKeepalive {

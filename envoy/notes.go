@@ -27,93 +27,176 @@ func allNotes() []note {
 		overload  = "envoy.config.overload.v3.OverloadManager."
 	)
 	return []note{
-		{listener + "per_connection_buffer_limit_bytes", PublicListener,
-			"What a client has not read yet waits here; beyond this the upstream is slowed down instead."},
-		{listener + "connection_balance_config", PublicListener,
-			"Connections live for hours, so an unlucky spread over the workers would never even out."},
-		{listener + "enable_reuse_port", PublicListener,
-			"With port sharing a second Envoy could take the same port without an error, and each would get half of the clients."},
-		{listener + "tcp_keepalive", PublicListener,
-			"A client that vanished without a word (laptop lid, dead NAT entry) is noticed after 90 s, and its stream ends."},
-		{listener + "per_connection_buffer_high_watermark_timeout", PublicListener,
-			"A client that stops reading without closing would hold its buffers for ever; after this long it is closed."},
+		{
+			listener + "per_connection_buffer_limit_bytes", PublicListener,
+			"What a client has not read yet waits here; beyond this the upstream is slowed down instead.",
+		},
+		{
+			listener + "connection_balance_config", PublicListener,
+			"Connections live for hours, so an unlucky spread over the workers would never even out.",
+		},
+		{
+			listener + "enable_reuse_port", PublicListener,
+			"With port sharing a second Envoy could take the same port without an error, and each would get half of the clients.",
+		},
+		{
+			listener + "tcp_keepalive", PublicListener,
+			"A client that vanished without a word (laptop lid, dead NAT entry) is noticed after 90 s, and its stream ends.",
+		},
+		{
+			listener + "per_connection_buffer_high_watermark_timeout", PublicListener,
+			"A client that stops reading without closing would hold its buffers for ever; after this long it is closed.",
+		},
 
-		{manager + "http_filters", PublicListener,
-			"Exactly one filter here may use full-duplex bodies, for two of them truncate streams. A compressor belongs before it in this list."},
-		{manager + "common_http_protocol_options", PublicListener,
+		{
+			manager + "http_filters", PublicListener,
+			"Exactly one filter here may use full-duplex bodies, for two of them truncate streams. A compressor belongs before it in this list.",
+		},
+		{
+			manager + "common_http_protocol_options", PublicListener,
 			"There is no max_stream_duration and no max_connection_duration here: either would cut every stream that reaches it. " +
-				"The counts and sizes of headers are generous so that no request fails here that the upstream would take."},
-		{manager + "stream_idle_timeout", PublicListener,
-			"The default of 5 minutes cuts a stream that is merely quiet; silence is judged by the processor, which knows what is normal."},
-		{manager + "stream_flush_timeout", PublicListener,
-			"Without stream_idle_timeout, this is what ends a finished stream whose client never reads the rest."},
-		{manager + "server_header_transformation", PublicListener,
-			"The upstream's own Server header reaches the client; the default writes \"envoy\" over it."},
-		{manager + "use_remote_address", PublicListener,
+				"The counts and sizes of headers are generous so that no request fails here that the upstream would take.",
+		},
+		{
+			manager + "stream_idle_timeout", PublicListener,
+			"The default of 5 minutes cuts a stream that is merely quiet; silence is judged by the processor, which knows what is normal.",
+		},
+		{
+			manager + "stream_flush_timeout", PublicListener,
+			"Without stream_idle_timeout, this is what ends a finished stream whose client never reads the rest.",
+		},
+		{
+			manager + "server_header_transformation", PublicListener,
+			"The upstream's own Server header reaches the client; the default writes \"envoy\" over it.",
+		},
+		{
+			manager + "use_remote_address", PublicListener,
 			"Clients cannot choose their own address: X-Forwarded-For is appended to, and x-envoy-* headers from outside are dropped. " +
-				"Behind another proxy that you trust, set xff_num_trusted_hops as well."},
-		{manager + "normalize_path", PublicListener,
-			"Paths reach the upstream byte for byte as the client sent them; every listener of this file must treat them the same way."},
-		{manager + "preserve_external_request_id", PublicListener,
-			"A request id that the client brought is kept, so that its logs and ours name the request alike."},
+				"Behind another proxy that you trust, set xff_num_trusted_hops as well.",
+		},
+		{
+			manager + "normalize_path", PublicListener,
+			"Paths reach the upstream byte for byte as the client sent them; every listener of this file must treat them the same way.",
+		},
+		{
+			manager + "preserve_external_request_id", PublicListener,
+			"A request id that the client brought is kept, so that its logs and ours name the request alike.",
+		},
 
-		{routing + "timeout", PublicListener,
-			"The default of 15 s counts the whole response and would cut every event stream that lives longer."},
-		{routing + "idle_timeout", PublicListener,
-			"A route's idle timeout would overrule stream_idle_timeout; if you set one, make it at least three heartbeats."},
+		{
+			manager + "access_log", PublicListener,
+			"The logger http_grpc tells the processor how its streams ended: to the filter, a client that left and an upstream that broke off " +
+				"look the same. Unbuffered, for the stream's outcome waits for it; only streams of the processor are logged to it.",
+		},
 
-		{processor + "grpc_service", "",
-			"No timeout in here: it would count the whole exchange with the processor and so end every stream that outlives it."},
-		{processor + "failure_mode_allow", "",
-			"If the processor is away, new requests go to the upstream as if this filter were not there; otherwise they would get a 500."},
-		{processor + "processing_mode", "",
+		{
+			routing + "timeout", PublicListener,
+			"The default of 15 s counts the whole response and would cut every event stream that lives longer.",
+		},
+		{
+			routing + "idle_timeout", PublicListener,
+			"A route's idle timeout would overrule stream_idle_timeout; if you set one, make it at least three heartbeats.",
+		},
+
+		{
+			processor + "grpc_service", "",
+			"No timeout in here: it would count the whole exchange with the processor and so end every stream that outlives it. " +
+				"The metadata promises the access log http_grpc; without that, leave it out.",
+		},
+		{
+			processor + "failure_mode_allow", "",
+			"If the processor is away, new requests go to the upstream as if this filter were not there; otherwise they would get a 500.",
+		},
+		{
+			processor + "processing_mode", "",
 			"Body modes stay at their default NONE: the processor asks for a body by mode_override, stream by stream, " +
-				"so that other responses cost nothing. A static FULL_DUPLEX_STREAMED would make Envoy ignore those overrides."},
-		{processor + "allow_mode_override", "",
-			"Without this every mode_override is ignored, and the processor never sees a single event."},
-		{processor + "message_timeout", "",
-			"A processor that does not answer delays a request by this much, and is then left out."},
-		{processor + "max_message_timeout", "",
-			"The default of 0 forbids the processor to ask for more time, which it needs while it waits for a slow upstream's first byte."},
-		{processor + "mutation_rules", "",
-			"The processor asks upstreams for uncompressed streams and sets x-envoy-* headers for retries; the latter are refused by default."},
-		{processor + "request_attributes", "",
-			"Which route and cluster Envoy chose; the processor has no other way to know."},
-		{processor + "metadata_options", "",
-			"Outcomes and counts from the processor are accepted under this name and can be logged with %DYNAMIC_METADATA(holdfast)%; by default they are dropped."},
+				"so that other responses cost nothing. A static FULL_DUPLEX_STREAMED would make Envoy ignore those overrides.",
+		},
+		{
+			processor + "allow_mode_override", "",
+			"Without this every mode_override is ignored, and the processor never sees a single event.",
+		},
+		{
+			processor + "message_timeout", "",
+			"A processor that does not answer delays a request by this much, and is then left out.",
+		},
+		{
+			processor + "max_message_timeout", "",
+			"The default of 0 forbids the processor to ask for more time, which it needs while it waits for a slow upstream's first byte.",
+		},
+		{
+			processor + "mutation_rules", "",
+			"The processor asks upstreams for uncompressed streams and sets x-envoy-* headers for retries; the latter are refused by default.",
+		},
+		{
+			processor + "request_attributes", "",
+			"Which route and cluster Envoy chose; the processor has no other way to know.",
+		},
+		{
+			processor + "metadata_options", "",
+			"Outcomes and counts from the processor are accepted under this name and can be logged with %DYNAMIC_METADATA(holdfast)%; by default they are dropped.",
+		},
 
-		{clusters + "circuit_breakers", UpstreamCluster,
-			"An open stream counts as a request, and the default of 1024 refuses every client after that with 503."},
-		{clusters + "outlier_detection", UpstreamCluster,
-			"A host that cannot be reached rests for a while; statuses such as 500 are the upstream's own business and do not count."},
-		{clusters + "upstream_connection_options", UpstreamCluster,
-			"A quiet stream sends nothing for minutes; keepalive stops firewalls and NATs on the way from forgetting it."},
-		{http2 + "connection_keepalive", UpstreamCluster,
-			"A dead connection is noticed although its streams are quiet."},
-		{http2 + "initial_stream_window_size", UpstreamCluster,
-			"The default of 16 MiB is buffered for each client that stops reading."},
-		{http2 + "initial_connection_window_size", UpstreamCluster,
-			"Streams per connection times the stream's window: clients that stop reading can never starve the others on the connection."},
+		{
+			clusters + "circuit_breakers", UpstreamCluster,
+			"An open stream counts as a request, and the default of 1024 refuses every client after that with 503.",
+		},
+		{
+			clusters + "outlier_detection", UpstreamCluster,
+			"A host that cannot be reached rests for a while; statuses such as 500 are the upstream's own business and do not count.",
+		},
+		{
+			clusters + "upstream_connection_options", UpstreamCluster,
+			"A quiet stream sends nothing for minutes; keepalive stops firewalls and NATs on the way from forgetting it.",
+		},
+		{
+			http2 + "connection_keepalive", UpstreamCluster,
+			"A dead connection is noticed although its streams are quiet.",
+		},
+		{
+			http2 + "initial_stream_window_size", UpstreamCluster,
+			"The default of 16 MiB is buffered for each client that stops reading.",
+		},
+		{
+			http2 + "initial_connection_window_size", UpstreamCluster,
+			"Streams per connection times the stream's window: clients that stop reading can never starve the others on the connection.",
+		},
 
-		{clusters + "health_checks", ProcessorCluster,
-			"A processor that is draining or stuck gets no new streams after a few seconds; streams it already has are not touched."},
-		{clusters + "circuit_breakers", ProcessorCluster,
-			"Every event stream is one request here; with the default of 1024 the next ones bypass the processor or fail with 500."},
-		{clusters + "common_lb_config", ProcessorCluster,
-			"No panic mode: with no healthy processor, requests go straight to the upstream instead of waiting for one."},
-		{http2 + "initial_stream_window_size", ProcessorCluster,
-			"The default of 16 MiB is what Envoy would buffer for each client that stops reading."},
-		{http2 + "initial_connection_window_size", ProcessorCluster,
-			"Streams per connection times the stream's window: clients that stop reading can never starve the others on the connection."},
-		{http2 + "connection_keepalive", ProcessorCluster,
-			"A processor that died without closing is noticed although its streams are quiet. It has to permit pings this frequent; holdfast does."},
+		{
+			clusters + "health_checks", ProcessorCluster,
+			"A processor that is draining or stuck gets no new streams after a few seconds; streams it already has are not touched.",
+		},
+		{
+			clusters + "circuit_breakers", ProcessorCluster,
+			"Every event stream is one request here; with the default of 1024 the next ones bypass the processor or fail with 500.",
+		},
+		{
+			clusters + "common_lb_config", ProcessorCluster,
+			"No panic mode: with no healthy processor, requests go straight to the upstream instead of waiting for one.",
+		},
+		{
+			http2 + "initial_stream_window_size", ProcessorCluster,
+			"The default of 16 MiB is what Envoy would buffer for each client that stops reading.",
+		},
+		{
+			http2 + "initial_connection_window_size", ProcessorCluster,
+			"Streams per connection times the stream's window: clients that stop reading can never starve the others on the connection.",
+		},
+		{
+			http2 + "connection_keepalive", ProcessorCluster,
+			"A processor that died without closing is noticed although its streams are quiet. It has to permit pings this frequent; holdfast does.",
+		},
 
-		{"envoy.config.core.v3.Pipe.mode", "",
-			"Octal 0600: the interface can stop Envoy, so only this user may use it."},
+		{
+			"envoy.config.core.v3.Pipe.mode", "",
+			"Octal 0600: the interface can stop Envoy, so only this user may use it.",
+		},
 
-		{overload + "actions", "",
+		{
+			overload + "actions", "",
 			"Near the heap limit the largest buffers go first and new requests are refused; without this the kernel ends all streams at once. " +
-				"reduce_timeouts must not be added: it would end the quiet streams."},
+				"reduce_timeouts must not be added: it would end the quiet streams.",
+		},
 	}
 }
 
@@ -134,7 +217,11 @@ func (w *noteWalk) message(m protoreflect.Message, path, owner string) error {
 	switch m.Descriptor().FullName() {
 	case "google.protobuf.Any":
 		// Printed in place of the Any, with its fields at the same path.
-		inner, err := m.Interface().(*anypb.Any).UnmarshalNew()
+		box, ok := m.Interface().(*anypb.Any)
+		if !ok {
+			return fmt.Errorf("%s: an Any of type %T", path, m.Interface())
+		}
+		inner, err := box.UnmarshalNew()
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}

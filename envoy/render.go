@@ -94,16 +94,20 @@ func (w *yamlWriter) mapping(path string, indent int, inline bool) error {
 		w.out.WriteByte('\n')
 	}
 	for first := true; w.dec.More(); first = false {
-		key, err := w.dec.Token()
+		tok, err := w.dec.Token()
 		if err != nil {
 			return err
 		}
-		at := path + "/" + key.(string)
+		key, ok := tok.(string)
+		if !ok {
+			return fmt.Errorf("%s: %v is not a key", path, tok)
+		}
+		at := path + "/" + key
 		if !first || !inline {
 			w.note(at, indent)
 			w.pad(indent)
 		}
-		w.out.WriteString(yamlString(key.(string)))
+		w.out.WriteString(yamlString(key))
 		w.out.WriteString(": ")
 		if err := w.value(at, indent+2, false); err != nil {
 			return err
@@ -179,11 +183,9 @@ func yamlString(s string) string {
 		return s
 	}
 	// A JSON string is a YAML double-quoted string.
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if enc.Encode(s) != nil {
+	quoted, err := json.Marshal(s)
+	if err != nil { // not for a string
 		return strconv.Quote(s)
 	}
-	return strings.TrimSpace(b.String())
+	return string(quoted)
 }

@@ -18,7 +18,7 @@ func watchdog(group int) (release func(), err error) {
 		return nil, fmt.Errorf("watchdog: %w", err)
 	}
 	defer r.Close()
-	dog := exec.Command("/bin/sh", "-c", `read -r _; kill -s KILL -- "-$1"`, "watchdog", strconv.Itoa(group)) //nolint:noctx // lives as long as the group
+	dog := exec.Command("/bin/sh", "-c", `read -r _; kill -s KILL -- "-$1"`, "watchdog", strconv.Itoa(group)) //nolint:noctx,gosec // it lives as long as the group, whose number is all it is told
 	dog.Stdin = r
 	// Its own group, or Ctrl-C would end it before us.
 	dog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -13,10 +13,7 @@ func (s *Scanner) scanHeld(ev *Event) bool {
 			if s.f.any && len(s.hold)+1 > limit {
 				return s.widenHeld(ev)
 			}
-			end := s.pos + 1
-			if c == '\r' {
-				end = s.in.afterCR(s.pos)
-			}
+			end := s.in.past(s.pos)
 			s.keep(b[s.pos:end])
 			s.pos = end
 			s.f.report(ev, s.hold)

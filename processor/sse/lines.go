@@ -55,11 +55,8 @@ func (l *lines) end(i int) (end, next int) {
 			continue
 		}
 		i += bits.TrailingZeros64(low) >> 3
-		switch l.b[i] {
-		case '\n':
-			return i, i + 1
-		case '\r':
-			return i, l.afterCR(i)
+		if c := l.b[i]; c == '\n' || c == '\r' {
+			return i, l.past(i)
 		}
 		break // a tab, most likely
 	}
@@ -85,13 +82,25 @@ func (l *lines) farEnd(i int) (end, next int) {
 	if l.cr == len(l.b) {
 		return l.cr, l.cr
 	}
-	return l.cr, l.afterCR(l.cr)
+	return l.cr, l.past(l.cr)
 }
 
-// afterCR returns where the line end that begins with the CR at i ends.
-func (l *lines) afterCR(i int) int {
-	if i++; i < len(l.b) && l.b[i] == '\n' {
-		i++
+// past returns where the line end that begins at i ends.
+func (l *lines) past(i int) int {
+	if l.b[i] == '\r' && i+1 < len(l.b) && l.b[i+1] == '\n' {
+		return i + 2
 	}
-	return i
+	return i + 1
+}
+
+// nearEnd looks for a byte that is at most CR among the near bytes at i and
+// returns its place, or else one up to which there is none.
+func nearEnd(b []byte, i int) int {
+	last := min(len(b)-8, i+near)
+	for ; i <= last; i += 8 {
+		if low := notAboveCR(binary.LittleEndian.Uint64(b[i:])); low != 0 {
+			return i + bits.TrailingZeros64(low)>>3
+		}
+	}
+	return min(i, len(b)-1)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
-	"math/bits"
 	"slices"
 )
 
@@ -109,14 +108,88 @@ func (s *Scanner) Held() []byte {
 	return s.hold
 }
 
+// next finds the next piece: here, a block that begins in the chunk and does not
+// begin with a comment; everything else is left to resume.
+//
+// This is where a stream spends its time. Calls are dear here, for Go keeps no
+// register across them. So the usual forms of the usual fields are recognised
+// by a line's first eight bytes; data, being long, goes straight to IndexByte,
+// and short lines are searched in place as lines.end would.
 func (s *Scanner) next(ev *Event) bool {
-	if s.flags == begun && len(s.hold) == 0 {
-		if s.pos < len(s.in.b) && s.in.b[s.pos] > ':' {
-			return s.scanBlock(ev, s.pos)
-		}
-		return s.scan(ev, s.pos)
+	b, i := s.in.b[:len(s.in.b):len(s.in.b)], s.pos
+	if s.flags != begun || len(s.hold) != 0 || i >= len(b) {
+		return s.resume(ev)
 	}
-	return s.resume(ev)
+	if b[i] == ':' {
+		return s.scanComments(ev)
+	}
+	start := i
+	crless := s.in.cr == len(b)
+	var f fields
+	for i < len(b) {
+		var v uint64
+		if i <= len(b)-8 {
+			v = binary.LittleEndian.Uint64(b[i:])
+		} else {
+			v = lastWord(b[i:])
+		}
+		if v<<24 == dataColon && crless {
+			f.hasData = true
+			j := bytes.IndexByte(b[i:], '\n')
+			if j < 0 {
+				break
+			}
+			i += j + 1
+			if i < len(b) && b[i] == '\n' && i-start < int(s.limit) {
+				s.pos = i + 1
+				f.report(ev, b[start:i+1])
+				ev.Raw = b[start : i+1 : i+1]
+				return true
+			}
+			continue
+		}
+		end := nearEnd(b, i)
+		next := 0
+		if c := b[end]; c == '\n' {
+			next = end + 1
+		} else if c == '\r' {
+			next = s.in.past(end)
+		}
+		if end == i && next != 0 {
+			if i+1-start > int(s.limit) {
+				return s.scanOversized(ev)
+			}
+			s.pos = next
+			f.report(ev, b[start:next])
+			ev.Raw = b[start:next:next]
+			return true
+		}
+		seen := next != 0 // and no NUL before end
+		if !seen {
+			if end, next = s.in.farEnd(end); end == next {
+				break // no line end in this chunk
+			}
+		}
+		switch {
+		case v<<24 == dataColon:
+			f.hasData = true
+		case uint32(v) == idColonSpace && seen && end > i+3:
+			f.idLo, f.idHi, f.hasID = int32(i-start+4), int32(end-start), true
+		case v<<8 == eventColonSpace && end > i+6:
+			f.typeLo, f.typeHi = int32(i-start+7), int32(end-start)
+		case byte(v) == ':':
+		default:
+			f.add(b[i:end], i-start)
+		}
+		i = next
+	}
+	if len(b)-start >= int(s.limit) {
+		// At least one more byte must follow: the block is too large.
+		return s.scanOversized(ev)
+	}
+	f.any = true
+	s.f = f
+	return s.holdRest(i)
 }
 
 // resume is next where something is left over from before: from the last call,
@@ -144,10 +217,10 @@ func (s *Scanner) resume(ev *Event) bool {
 		ok = s.scanWide(ev)
 	case len(s.hold) != 0:
 		ok = s.scanHeld(ev)
-	case s.flags&marked != 0:
-		ok = s.scan(ev, s.pos+len(byteOrderMark))
+	case s.in.b[s.pos] == ':':
+		ok = s.scanComments(ev)
 	default:
-		ok = s.scan(ev, s.pos)
+		ok = s.next(ev)
 	}
 	if ok && s.flags&marked != 0 {
 		s.flags &^= marked
@@ -191,7 +264,7 @@ func (s *Scanner) keep(p []byte) {
 }
 
 // begin settles whether the stream starts with a byte order mark. It returns
-// false if that takes more bytes: all there are have been moved to hold then.
+// false if that takes more bytes. What it has looked at is in hold then.
 //
 //	"The UTF-8 decode algorithm strips one leading UTF-8 Byte Order Mark (BOM),
 //	if any."
@@ -199,26 +272,18 @@ func (s *Scanner) keep(p []byte) {
 //
 // A relay keeps it. It is no part of the first line, that is all.
 func (s *Scanner) begin() bool {
-	have := len(s.hold)
-	n := 0
-	for have+n < len(byteOrderMark) {
-		if n == len(s.in.b) {
-			s.keep(s.in.b)
+	for b := s.in.b; len(s.hold) < len(byteOrderMark); s.pos++ {
+		if s.pos == len(b) {
 			return false
 		}
-		if s.in.b[n] != byteOrderMark[have+n] {
-			s.flags |= begun
+		if b[s.pos] != byteOrderMark[len(s.hold)] {
+			s.flags |= begun // there is none
 			return true
 		}
-		n++
+		s.keep(b[s.pos : s.pos+1])
 	}
 	s.flags |= begun | marked
-	if have != 0 {
-		// The first bytes are held already: complete it there.
-		s.keep(s.in.b[:n])
-		s.line = int32(len(s.hold))
-		s.pos = n
-	}
+	s.line = int32(len(s.hold))
 	return true
 }
 
@@ -247,126 +312,35 @@ func (s *Scanner) emit(ev *Event, p Part, raw []byte) {
 	ev.Part, ev.Raw = p, raw[:len(raw):len(raw)]
 }
 
-// scan finds the next piece of the chunk where nothing is held: it begins at
-// pos, its first line at i (they differ by the byte order mark).
-func (s *Scanner) scan(ev *Event, i int) bool {
-	b, start, first := s.in.b, s.pos, i
+// scanComments is next where the line at pos is a comment and nothing is held.
+func (s *Scanner) scanComments(ev *Event) bool {
+	b, start := s.in.b, s.pos
+	i := start
 	for i < len(b) && b[i] == ':' {
 		end, next := s.in.end(i)
-		tooLong := end-i >= int(s.limit)
-		switch {
-		case i > first && (tooLong || end == next):
-			// The lines before this one go out; it is for the next call.
-			s.pos = i
-			s.emit(ev, Comment, b[start:i])
-			return true
-		case tooLong:
-			s.widenComment()
-			return s.scanWide(ev)
-		case end == next:
-			return s.holdRest(i)
+		if tooLong := end-i >= int(s.limit); tooLong || end == next {
+			switch {
+			case i > start:
+				// The lines before this one go out; it is for the next call.
+				s.pos = i
+				s.emit(ev, Comment, b[start:i])
+				return true
+			case tooLong:
+				s.widenComment()
+				return s.scanWide(ev)
+			default:
+				return s.holdRest(i)
+			}
 		}
 		i = next
 	}
-	switch {
-	case i == len(b) && i == first:
-		return s.holdRest(i)
-	case i == len(b):
-		s.pos = i
-		s.emit(ev, Comment, b[start:])
-		return true
-	case b[i] == '\n':
-		s.pos = i + 1
-		s.emit(ev, Whole, b[start:i+1])
-		return true
-	case b[i] == '\r':
-		s.pos = s.in.afterCR(i)
-		s.emit(ev, Whole, b[start:s.pos])
-		return true
-	case i > first:
-		// A field follows comments: they go out on their own.
-		s.pos = i
-		s.emit(ev, Comment, b[start:i])
-		return true
+	part := Comment
+	if i < len(b) && (b[i] == '\n' || b[i] == '\r') {
+		part, i = Whole, s.in.past(i)
 	}
-	return s.scanBlock(ev, i)
-}
-
-// scanBlock is scan where the line at i holds a field.
-//
-// This is where a stream spends its time. Calls are dear here, for Go keeps no
-// register across them. So the usual forms of the usual fields are recognised
-// by a line's first eight bytes; data, being long, goes straight to IndexByte,
-// and short lines are searched in place as lines.end would.
-func (s *Scanner) scanBlock(ev *Event, i int) bool {
-	b, start := s.in.b, s.pos
-	var f fields
-	for i < len(b) {
-		v := firstWord(b, i)
-		if c := byte(v); c == '\n' || c == '\r' {
-			if i+1-start > int(s.limit) {
-				return s.scanOversized(ev)
-			}
-			end := i + 1
-			if c == '\r' {
-				end = s.in.afterCR(i)
-			}
-			s.pos = end
-			f.report(ev, b[start:end])
-			ev.Raw = b[start:end:end]
-			return true
-		}
-		if v<<24 == dataColon && s.in.cr == len(b) {
-			f.hasData = true
-			j := bytes.IndexByte(b[i:], '\n')
-			if j < 0 {
-				break
-			}
-			i += j + 1
-			continue
-		}
-		end, next := i, 0
-		for w := v; ; w = binary.LittleEndian.Uint64(b[end:]) {
-			if low := notAboveCR(w); low != 0 {
-				k := bits.TrailingZeros64(low)
-				end += k >> 3
-				if c := byte(w >> (k - 7)); c == '\n' {
-					next = end + 1
-				} else if c == '\r' {
-					next = s.in.afterCR(end)
-				}
-				break
-			}
-			if end += 8; end >= i+near || end > len(b)-8 {
-				break
-			}
-		}
-		near := next != 0 // and no NUL before end
-		if !near {
-			if end, next = s.in.farEnd(min(end, len(b))); end == next {
-				break // no line end in this chunk
-			}
-		}
-		switch {
-		case v<<24 == dataColon:
-			f.hasData = true
-		case uint32(v) == idColonSpace && near && end > i+3:
-			f.idLo, f.idHi, f.hasID = int32(i-start+4), int32(end-start), true
-		case v<<8 == eventColonSpace && end > i+6:
-			f.typeLo, f.typeHi = int32(i-start+7), int32(end-start)
-		case byte(v) == ':':
-		default:
-			f.add(b[i:end], i-start)
-		}
-		i = next
-	}
-	if len(b)-start >= int(s.limit) {
-		// At least one more byte must follow: the block is too large.
-		return s.scanOversized(ev)
-	}
-	f.any = true
-	s.f = f
-	return s.holdRest(i)
+	s.pos = i
+	s.emit(ev, part, b[start:i])
+	return true
 }
 
 // What a line begins with, as a little-endian word; without the bytes that do

@@ -28,13 +28,6 @@ type wide struct {
 func (s *Scanner) scanOversized(ev *Event) bool {
 	s.startWide(&fields{}, nil)
 	s.in.find(s.pos)
-	if s.flags&marked != 0 {
-		// The mark is no part of the first line.
-		start := s.pos
-		s.pos += len(byteOrderMark)
-		s.emit(ev, Fragment, s.in.b[start:s.pos])
-		return true
-	}
 	return s.scanWide(ev)
 }
 
@@ -104,10 +97,7 @@ func (s *Scanner) scanWide(ev *Event) bool {
 			if i > start {
 				break // the blank line comes next, as Last
 			}
-			end := i + 1
-			if c == '\r' {
-				end = s.in.afterCR(i)
-			}
+			end := s.in.past(i)
 			s.flags &^= oversized
 			s.pos = end
 			w.report(ev)

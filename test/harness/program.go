@@ -116,6 +116,9 @@ func Start(tb testing.TB, name string, args ...string) *Program {
 	tb.Cleanup(func() {
 		p.Kill()
 		<-p.done
+		if strings.Contains(p.Stderr(), "WARNING: DATA RACE") { // built with -race, see the Makefile
+			tb.Errorf("%s has a data race", p.name)
+		}
 		if tb.Failed() {
 			tb.Logf("%s %s (%v)\nstdout:\n%s\nstderr:\n%s", p.name, strings.Join(args, " "),
 				p.cmd.ProcessState, lastLines(p.Stdout(), 50), lastLines(p.Stderr(), 150))

@@ -24,10 +24,10 @@ func generate(s shape, n int) []byte {
 		switch s {
 		case llm:
 			b = fmt.Appendf(b, "id: 5f3a-%08d\ndata: {\"id\":\"gen-81\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q}}],\"usage\":null}\n\n",
-				i, strings.Repeat("n", 7+vary))
+				i, strings.Repeat("n", 14+vary))
 		case mcp:
 			b = fmt.Appendf(b, "event: message\nid: stream-7_%d\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progress\":%d,\"message\":%q}}\n\n",
-				i, i, strings.Repeat("lorem ipsum ", 38)[:435+vary])
+				i, i, strings.Repeat("lorem ipsum ", 40)[:466+vary])
 		case large:
 			b = fmt.Appendf(b, "id: %d\ndata: %s\n\n", i, strings.Repeat("QUJDRGVmZ2g1NjcvKz09", 64<<10/20+2)[:64<<10+vary])
 		case heartbeat:

@@ -1,0 +1,99 @@
+// Command holdfast keeps event streams alive through Envoy. See the README, or
+// holdfast --help.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"holdfast/envoy"
+	"holdfast/processor/config"
+)
+
+// Exit codes, as the contract with scripts has them.
+const (
+	exitFailure = 1 // it could not do it, or found what it was asked to look for
+	exitUsage   = 2 // it was asked for something impossible: arguments or configuration
+)
+
+// cli is the command line. Each command is a file.
+type cli struct {
+	Run       runCmd       `cmd:"" help:"Start Envoy and Holdfast in front of an upstream."`
+	Serve     serveCmd     `cmd:"" help:"Run Holdfast alone, for an Envoy that runs elsewhere."`
+	Bootstrap bootstrapCmd `cmd:"" help:"Print the Envoy configuration that run would use."`
+	Check     checkCmd     `cmd:"" help:"Validate a configuration file."`
+	Version   versionCmd   `cmd:"" help:"Print versions of Holdfast, Go and Envoy."`
+}
+
+const description = `Keeps event streams (SSE) alive and free of repeats between clients and the servers behind your Envoy.
+
+Try it:  holdfast run --upstream http://127.0.0.1:3000`
+
+// program is what commands get from outside, so that they reach for nothing
+// themselves.
+type program struct {
+	stdout io.Writer
+	stderr io.Writer
+	place  envoy.Place
+}
+
+func main() {
+	os.Exit(execute(os.Args[1:], &program{stdout: os.Stdout, stderr: os.Stderr, place: envoy.Here()}))
+}
+
+func execute(args []string, p *program) int {
+	parser, err := kong.New(&cli{},
+		kong.Name("holdfast"),
+		kong.Description(description),
+		kong.Writers(p.stdout, p.stderr),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: helpWidth}),
+		kong.Bind(p),
+		kong.Vars{"default_listen": defaultListen, "default_admin": defaultAdmin, "default_upstream": defaultUpstream},
+	)
+	if err != nil {
+		return p.fail(err, exitFailure)
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		code := p.fail(err, exitUsage)
+		fmt.Fprintln(p.stderr, "Run holdfast --help, or holdfast COMMAND --help.")
+		return code
+	}
+	if err := ctx.Run(); err != nil {
+		return p.fail(err, exitCode(err))
+	}
+	return 0
+}
+
+// helpWidth keeps the help's text readable on wide terminals.
+const helpWidth = 100
+
+func (p *program) fail(err error, code int) int {
+	fmt.Fprintf(p.stderr, "holdfast: %v\n", err)
+	return code
+}
+
+// codedError is an error that decides the exit code.
+type codedError struct {
+	error
+	code int
+}
+
+func (e *codedError) Unwrap() error { return e.error }
+
+// usage marks what the user has to change before it can work.
+func usage(err error) error { return &codedError{err, exitUsage} }
+
+func exitCode(err error) int {
+	if coded, ok := errors.AsType[*codedError](err); ok {
+		return coded.code
+	}
+	if _, ok := errors.AsType[*config.Error](err); ok {
+		return exitUsage
+	}
+	return exitFailure
+}

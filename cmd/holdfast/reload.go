@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"reflect"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast/processor/config"
+)
+
+// watchInterval is how often the files are looked at. Looking needs no kernel
+// interface that differs between systems, and sees the symbolic links that
+// Kubernetes swaps under a mounted ConfigMap.
+const watchInterval = time.Second
+
+// reloader puts a new configuration into a running service: on SIGHUP, and when
+// a file has changed and then stayed the same for one interval, so that an
+// editor in the middle of writing is not taken at its word.
+type reloader struct {
+	*service
+
+	path  string // of the configuration; "": there is none
+	load  func() (*config.Config, error)
+	certs *certificates // nil: clear text
+
+	applied string // print of the files last loaded, or refused
+	seen    string // at the last look
+}
+
+// run works until ctx ends.
+func (r *reloader) run(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	r.applied = r.print()
+	r.seen = r.applied
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			r.reload("SIGHUP")
+		case <-tick.C:
+			r.look()
+		}
+	}
+}
+
+// look reloads if there is something new that is no longer changing.
+func (r *reloader) look() {
+	now := r.print()
+	if now != r.applied && now == r.seen {
+		r.reload("changed file")
+	}
+	r.seen = now
+}
+
+// print tells versions of the files apart. A file that cannot be read is a
+// version too: it was removed, and may come back.
+func (r *reloader) print() string {
+	var b strings.Builder
+	for _, path := range []string{r.path, r.cfg.TLS.Cert, r.cfg.TLS.Key, r.cfg.TLS.ClientCA} {
+		if path == "" {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			fmt.Fprintf(&b, "%s: missing;", path)
+			continue
+		}
+		var inode uint64
+		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+			inode = sys.Ino
+		}
+		fmt.Fprintf(&b, "%s: %d %d %d;", path, inode, info.Size(), info.ModTime().UnixNano())
+	}
+	return b.String()
+}
+
+func (r *reloader) reload(why string) {
+	r.applied = r.print()
+	if err := r.apply(); err != nil {
+		r.log.Error("the configuration was refused; the old one stays", zap.String("because", why), zap.Error(err))
+		return
+	}
+	r.log.Info("configuration reloaded", zap.String("because", why))
+}
+
+// apply is all or nothing: what can fail comes before what takes effect.
+func (r *reloader) apply() error {
+	cfg, err := r.load()
+	if err != nil {
+		return err
+	}
+	policies, err := cfg.Compile()
+	if err != nil {
+		return err
+	}
+	if r.certs != nil {
+		if err := r.certs.load(r.cfg.TLS); err != nil {
+			return err
+		}
+	}
+	if err := r.processor.SetPolicies(policies); err != nil {
+		return err
+	}
+	setLevel(r.level, cfg.Log.Level)
+	if later := needRestart(r.cfg, cfg); len(later) > 0 {
+		r.log.Warn("these changes take effect only when holdfast is started again", zap.Strings("keys", later))
+	}
+	r.admin.setConfig(cfg)
+	return nil
+}
+
+// needRestart names the keys that differ and that a reload does not reach.
+func needRestart(old, now *config.Config) []string {
+	var keys []string
+	for _, k := range []struct {
+		name      string
+		was, will any
+	}{
+		{"listen", old.Listen, now.Listen},
+		{"admin", old.Admin, now.Admin},
+		{"tls", old.TLS, now.TLS},
+		{"store", old.Store, now.Store},
+		{"limits", old.Limits, now.Limits},
+		{"drain", old.Drain, now.Drain},
+		{"log.format", old.Log.Format, now.Log.Format},
+	} {
+		if !reflect.DeepEqual(k.was, k.will) {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"holdfast/processor"
+	"holdfast/processor/config"
+	"holdfast/sessionstore/memory"
+)
+
+// service is the processor with everything around it that run and serve share:
+// store, gRPC server, admin server, metrics.
+type service struct {
+	cfg   *config.Config
+	log   *zap.Logger
+	level zap.AtomicLevel
+
+	processor *processor.Server
+	grpc      *grpc.Server
+	admin     *adminServer
+	failed    chan error // a server that stopped without being told to
+}
+
+// newService builds everything and opens nothing. creds may be nil: clear text.
+func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, creds *tls.Config) (*service, error) {
+	policies, err := cfg.Compile()
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	store := memory.New(memory.Options{Sessions: cfg.Limits.Sessions, TTL: cfg.Store.TTL.Std()})
+	proc, err := processor.NewServer(processor.Options{
+		Policies: policies, Store: store, Logger: log, Registerer: registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &service{
+		cfg: cfg, log: log, level: level,
+		processor: proc,
+		grpc:      grpc.NewServer(grpcOptions(creds)...),
+		failed:    make(chan error, 2),
+	}
+	proc.Register(s.grpc)
+	s.admin = newAdminServer(s, store, registry)
+	return s, nil
+}
+
+// pingsAllowed is well below the interval at which Envoy pings by our bootstrap.
+const pingsAllowed = 5 * time.Second
+
+func grpcOptions(creds *tls.Config) []grpc.ServerOption {
+	o := append(processor.ServerOptions(),
+		// By default grpc-go ends a connection, with every stream on it, that pings more
+		// often than every five minutes.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingsAllowed, PermitWithoutStream: true}),
+	)
+	if creds != nil {
+		o = append(o, grpc.Creds(credentials.NewTLS(creds)))
+	}
+	return o
+}
+
+// serve answers Envoy until stop.
+func (s *service) serve(lis net.Listener) {
+	go func() {
+		if err := s.grpc.Serve(lis); err != nil {
+			s.failed <- fmt.Errorf("the ext_proc server stopped: %w", err)
+		}
+	}()
+}
+
+// drain ends the streams as configured: those that clients can take up again
+// soon and at an event boundary, the others at the latest at the deadline. It
+// returns when none is left.
+func (s *service) drain(ctx context.Context) {
+	d := s.cfg.Drain
+	if n := s.processor.Live().Len(); n > 0 {
+		s.log.Info("draining; a second signal ends it at once",
+			zap.Int("streams", n), zap.Duration("deadline", d.Deadline.Std()), zap.Duration("spread", d.Spread.Std()))
+	}
+	err := s.processor.Drain(ctx, processor.DrainOptions{Deadline: d.Deadline.Std(), Spread: d.Spread.Std()})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.log.Warn("drain incomplete", zap.Error(err))
+	}
+}
+
+// goodbye is how long connections get to end in order once their streams have.
+const goodbye = 2 * time.Second
+
+// stop ends both servers. Streams that are still there are cut.
+func (s *service) stop() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-done:
+	case <-time.After(goodbye):
+		s.grpc.Stop()
+		<-done
+	}
+	s.admin.stop()
+}
+
+// setup is what run and serve do first.
+func setup(p *program, path, admin, listenAt string) (*config.Config, *zap.Logger, zap.AtomicLevel, error) {
+	cfg, err := loadWith(path, admin, listenAt)
+	if err != nil {
+		return nil, nil, zap.AtomicLevel{}, usage(err)
+	}
+	tuneCollector(p.place.Getenv)
+	log, level := newLogger(cfg.Log, path != "", p.stderr)
+	return cfg, log, level, nil
+}
+
+// loadWith reads a configuration and puts flags that were given in its place.
+func loadWith(path, admin, listenAt string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	if admin != "" {
+		cfg.Admin = config.Address(admin)
+	}
+	if listenAt != "" {
+		cfg.Listen = config.Address(listenAt)
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
