@@ -70,7 +70,7 @@ func (a *accessLog) entry(p *accesslogdata.AccessLogCommon) {
 	if err != nil {
 		return // not one of our streams, or the log's filter lets everything through
 	}
-	if st, ok := a.live.Get(id).(*stream); ok {
+	if st, ok := a.live.Get(id).(*inlined); ok {
 		st.judged(judgeFlags(p.GetResponseFlags()))
 	}
 }
@@ -93,13 +93,13 @@ func judgeFlags(f *accesslogdata.ResponseFlags) verdict {
 }
 
 // reported says whether the access log of the stream's request comes here.
-func (st *stream) reported() bool {
+func (st *inlined) reported() bool {
 	return len(grpcmetadata.ValueFromIncomingContext(st.g.Context(), reportedKey)) > 0
 }
 
 // judged tells the stream what Envoy logged, maybe before the stream knows that
 // it is over.
-func (st *stream) judged(v verdict) {
+func (st *inlined) judged(v verdict) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.verdict != verdictNone {
@@ -113,7 +113,7 @@ func (st *stream) judged(v verdict) {
 
 // awaitVerdict returns what Envoy's access log says of the stream's end, or
 // verdictNone if it says nothing in time.
-func (st *stream) awaitVerdict() verdict {
+func (st *inlined) awaitVerdict() verdict {
 	st.mu.Lock()
 	if st.verdict == verdictNone {
 		st.waiting = make(chan struct{})

@@ -60,7 +60,7 @@ func identityOnly() *extproc.HeaderMutation {
 
 // watchAnswer is the answer to the response headers of an event stream: the
 // body goes through us from here on. Full-duplex mode demands trailers too.
-func watchAnswer(p *config.Policy, id live.ID) *extproc.ProcessingResponse {
+func watchAnswer(p *config.Policy, mode config.Mode, id live.ID) *extproc.ProcessingResponse {
 	r := responseAnswer()
 	r.ModeOverride = &filterv3.ProcessingMode{
 		ResponseBodyMode:    filterv3.ProcessingMode_FULL_DUPLEX_STREAMED,
@@ -68,7 +68,7 @@ func watchAnswer(p *config.Policy, id live.ID) *extproc.ProcessingResponse {
 	}
 	r.DynamicMetadata = metadata(map[string]*structpb.Value{
 		"policy": structpb.NewStringValue(p.Name),
-		"mode":   structpb.NewStringValue(p.Mode.String()),
+		"mode":   structpb.NewStringValue(mode.String()),
 
 		streamField: structpb.NewStringValue(id.String()),
 	})

@@ -1,5 +1,12 @@
 package processor
 
+import (
+	"net/http"
+	"strings"
+
+	"holdfast/processor/upstream"
+)
+
 // bypass is why an exchange is left alone. The set is closed: it is a label of
 // bypassed_total.
 type bypass uint8
@@ -17,6 +24,9 @@ const (
 	bypassNoBody           // HEAD, or an answer that ended with its headers
 	bypassStatic           // the filter's static processing mode is not NONE
 	bypassFault            // the core failed; the rest of the stream was copied
+	bypassOwn              // a fetch of ours on its way through a listener with the filter
+	bypassLoop             // the same, but without a pass
+	bypassTicket           // a request to the relay listener without a valid ticket; it was refused
 	bypassReasons          // how many there are
 )
 
@@ -33,6 +43,9 @@ var bypassNames = [bypassReasons]string{
 	bypassNoBody:    "no_body",
 	bypassStatic:    "static_mode",
 	bypassFault:     "fault",
+	bypassOwn:       "own_fetch",
+	bypassLoop:      "loop",
+	bypassTicket:    "no_ticket",
 }
 
 func (b bypass) String() string { return bypassNames[b] }
@@ -51,6 +64,21 @@ func judge(h headers, ended, head bool) bypass {
 	case !isIdentity(h.get("content-encoding")):
 		return bypassEncoded
 	case ended || head:
+		return bypassNoBody
+	}
+	return bypassNone
+}
+
+// judgeResponse is judge for a response that was fetched.
+func judgeResponse(method string, res *upstream.Response) bypass {
+	switch {
+	case !upstream.IsEventStream(res.Header):
+		return bypassType
+	case res.Status != http.StatusOK:
+		return bypassStatus
+	case !isIdentity(strings.Join(res.Header["Content-Encoding"], ",")):
+		return bypassEncoded
+	case method == http.MethodHead:
 		return bypassNoBody
 	}
 	return bypassNone

@@ -36,7 +36,7 @@ func (s *Server) Drain(ctx context.Context, o DrainOptions) error {
 		}
 	}()
 	s.live.Each(func(_ live.ID, source live.Source) {
-		if st, ok := source.(*stream); ok {
+		if st, ok := source.(interface{ drain(by time.Time) }); ok {
 			told = append(told, time.AfterFunc(s.jitter(spread), func() { st.drain(by) }))
 		}
 	})

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"holdfast/processor/config"
+	"holdfast/processor/health"
+	"holdfast/processor/pass"
 	"holdfast/processor/wire"
 )
 
@@ -42,9 +44,13 @@ type exchange struct {
 	policy *boundPolicy // nil: the request's headers were not shown
 	id     identity
 	facts  facts
+	target health.Target // who answers
+	head   headers       // the request's, while its continuation may have to be asked for
 
-	started bool // the first message was read
-	duplex  bool // by its static configuration, Envoy streams bodies through us
+	bodiless bool // the request ended with its headers
+	armed    bool // the request came with a header that only we may set
+	started  bool // the first message was read
+	duplex   bool // by its static configuration, Envoy streams bodies through us
 }
 
 // facts are what is kept of a request's headers.
@@ -61,7 +67,7 @@ type facts struct {
 //
 // A panic here costs this gRPC stream; Envoy, told to allow failures, then goes
 // on without us, for it has not been told to wait for anything.
-func (s *Server) headers(g grpc.ServerStream) (st *stream, err error) {
+func (s *Server) headers(g grpc.ServerStream) (st *inlined, err error) {
 	x := &exchange{srv: s, g: g}
 	defer x.req.Free()
 	defer func() {
@@ -83,7 +89,7 @@ func (s *Server) headers(g grpc.ServerStream) (st *stream, err error) {
 
 // message answers one message. done means that this gRPC stream has nothing
 // more to do, or that st goes on with it.
-func (x *exchange) message() (st *stream, done bool, err error) {
+func (x *exchange) message() (st *inlined, done bool, err error) {
 	m := x.req.Message
 	if m == nil { // a body that we did not ask for
 		m = &extproc.ProcessingRequest{Request: &extproc.ProcessingRequest_ResponseBody{
@@ -126,6 +132,10 @@ func (x *exchange) readConfiguration(c *extproc.ProtocolConfiguration) {
 
 func (x *exchange) requestHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (done bool, err error) {
 	r := newRequest(h.GetHeaders().GetHeaders())
+	x.armed, x.bodiless = r.has(pass.TicketHeader) || r.has(pass.PassHeader), h.GetEndOfStream()
+	if own, why := x.wayBack(&r); own {
+		return true, x.skip(why)
+	}
 	policy := x.srv.policies.Load().match(&r)
 	switch {
 	case policy == nil:
@@ -149,22 +159,31 @@ func (x *exchange) requestHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingR
 		endsSession: r.method == http.MethodDelete && x.id.source.Name == mcpSession,
 	}
 	x.facts.cursor, x.facts.hasCursor = r.Header("last-event-id")
-	if policy.Mode == config.ModeInline && r.wantsEvents() {
-		return false, x.send(x.srv.answers.identity)
+	if x.holds(&r) && x.relays() {
+		return true, x.ticket(&r)
 	}
-	return false, x.send(x.srv.answers.request)
+	x.head = r.headers
+	if policy.Mode != config.ModeObserve && r.wantsEvents() {
+		return false, x.answer(x.srv.answers.identity)
+	}
+	return false, x.answer(x.srv.answers.request)
+}
+
+// answer answers the request's headers.
+func (x *exchange) answer(a *extproc.ProcessingResponse) error {
+	return x.send(disarm(a, x.armed))
 }
 
 // skip answers a request's headers for good.
 func (x *exchange) skip(why bypass) error {
 	x.srv.metrics.bypassed[why].Inc()
 	if x.duplex {
-		return x.send(x.srv.answers.request)
+		return x.answer(x.srv.answers.request)
 	}
-	return x.send(x.srv.answers.skip)
+	return x.answer(x.srv.answers.skip)
 }
 
-func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (*stream, bool, error) {
+func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (*inlined, bool, error) {
 	response := headers(h.GetHeaders().GetHeaders())
 	why := bypassNoRequest
 	if x.policy != nil {
@@ -182,12 +201,13 @@ func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.Processing
 		}
 		return nil, true, x.send(x.srv.answers.response)
 	}
+	x.target.Cluster = x.facts.upstream
 	if a := attribute(m, "upstream.address"); a != "" {
-		x.facts.upstream = a
+		x.facts.upstream, x.target.Address = a, a
 	}
 	x.id.assigned(response)
-	st := x.begin()
-	if err := x.send(watchAnswer(x.policy.Policy, st.id)); err != nil {
+	st := x.begin(response)
+	if err := x.send(watchAnswer(x.policy.Policy, st.mode, st.id)); err != nil {
 		st.abandon()
 		return nil, true, err
 	}

@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/processor/splice"
-	"holdfast/processor/wire"
 )
 
 // step applies a fact to the machine. If the machine panics, ok is false and
@@ -26,19 +25,19 @@ func (st *stream) step(now time.Time, in splice.Input) (rd splice.Ready, tail []
 // stepChunk is step for a chunk of the body. A Chunk that goes through an
 // interface method has to be moved to the heap; called by its own type, the
 // machine takes it from the stack.
-func (st *stream) stepChunk(now time.Time, b []byte) (rd splice.Ready, tail []byte, ok bool) {
+func (st *stream) stepChunk(now time.Time, n splice.Attempt, b []byte) (rd splice.Ready, tail []byte, ok bool) {
 	if st.hot == nil {
 		st.mu.Lock()
 		st.lastByte = now
 		st.mu.Unlock()
-		return st.step(now, splice.Chunk{Bytes: b})
+		return st.step(now, splice.Chunk{Attempt: n, Bytes: b})
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.lastByte = now
 	tail = st.hot.Held()
 	defer st.catch(&ok)
-	rd = st.hot.Step(now, splice.Chunk{Bytes: b})
+	rd = st.hot.Step(now, splice.Chunk{Attempt: n, Bytes: b})
 	st.counts = st.hot.Counts()
 	return rd, tail, true
 }
@@ -60,36 +59,40 @@ func (st *stream) catch(ok *bool) {
 
 // passOn makes up for the Step that failed: what the machine held back goes to
 // the client, and then the chunk it was given, if it was one.
-func (st *stream) passOn(now time.Time, tail []byte, from *wire.Request) {
+func (st *stream) passOn(now time.Time, tail, chunk []byte) {
 	st.alarm.stop()
-	if len(tail) > 0 {
-		st.copy(now, tail, false, nil)
+	if st.origin != nil && !st.origin.whole() {
+		// What comes next is not what follows, or nothing comes at all: only the
+		// machine knew how to join it to what the client has.
+		st.finish(now, nil, splice.Close{Outcome: splice.Cut, Abort: true})
+		return
 	}
-	if from != nil && !st.ended {
-		st.copy(now, from.Body, from.EndOfStream, from)
+	if len(tail) > 0 {
+		st.forward(now, tail)
+	}
+	if len(chunk) > 0 {
+		st.copy(now, chunk)
 	}
 }
 
-// copy sends bytes as they are.
-func (st *stream) copy(now time.Time, b []byte, end bool, from *wire.Request) {
+// copy sends bytes of the origin as they are.
+func (st *stream) copy(now time.Time, b []byte) {
+	st.mu.Lock()
+	st.counts.BytesIn += uint64(len(b))
+	st.mu.Unlock()
+	st.forward(now, b)
+}
+
+func (st *stream) forward(now time.Time, b []byte) {
 	st.mu.Lock()
 	st.lastByte = now
 	st.counts.BytesOut += uint64(len(b))
-	if from != nil {
-		st.counts.BytesIn += uint64(len(b))
-	}
 	st.mu.Unlock()
-	if end {
-		st.finish(now, b, splice.Close{Outcome: splice.Passed}, from)
-		return
-	}
-	if len(b) > 0 {
-		_ = st.sendBody(b, from)
-	}
+	_ = st.out.write(b)
 }
 
 // performFaulted is perform without a machine: only ends matter.
-func (st *stream) performFaulted(now time.Time, in splice.Input, from *wire.Request) {
+func (st *stream) performFaulted(now time.Time, in splice.Input) {
 	c := splice.Close{Outcome: splice.Passed}
 	switch in := in.(type) {
 	case splice.Ended:
@@ -99,7 +102,7 @@ func (st *stream) performFaulted(now time.Time, in splice.Input, from *wire.Requ
 		return
 	}
 	if !st.ended {
-		st.finish(now, nil, c, from)
+		st.finish(now, nil, c)
 	}
 }
 
@@ -118,4 +121,4 @@ func (st *stream) appendState(s *splice.State) {
 }
 
 // saveContext outlives the stream: its end is what has to be recorded.
-func (st *stream) saveContext() context.Context { return context.WithoutCancel(st.g.Context()) }
+func (st *stream) saveContext() context.Context { return context.WithoutCancel(st.ctx) }

@@ -1,6 +1,8 @@
 package processor
 
 import (
+	"net/http"
+	"net/textproto"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -28,10 +30,7 @@ func (h headers) join(name, separator string) (value string, ok bool) {
 		if hv.GetKey() != name {
 			continue
 		}
-		v := hv.GetValue()
-		if raw := hv.GetRawValue(); len(raw) > 0 {
-			v = string(raw)
-		}
+		v := valueOf(hv)
 		if ok {
 			value += separator + v
 			continue
@@ -39,6 +38,53 @@ func (h headers) join(name, separator string) (value string, ok bool) {
 		value, ok = v, true
 	}
 	return value, ok
+}
+
+// valueOf is a header's value. Envoy sends it raw.
+func valueOf(hv *corev3.HeaderValue) string {
+	if raw := hv.GetRawValue(); len(raw) > 0 {
+		return string(raw)
+	}
+	return hv.GetValue()
+}
+
+// has says whether the header is there, whatever its value.
+func (h headers) has(name string) bool {
+	for _, hv := range h {
+		if hv.GetKey() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// fields are the headers as net/http has them, without the pseudo-headers.
+func (h headers) fields() http.Header {
+	out := make(http.Header, len(h))
+	for _, hv := range h {
+		if name := hv.GetKey(); !strings.HasPrefix(name, ":") {
+			name = textproto.CanonicalMIMEHeaderKey(name)
+			out[name] = append(out[name], valueOf(hv))
+		}
+	}
+	return out
+}
+
+// headersOf is the reverse of fields.
+func headersOf(h http.Header) headers {
+	out := make(headers, 0, len(h)+3)
+	for name, values := range h {
+		name = strings.ToLower(name)
+		for _, v := range values {
+			out = append(out, &corev3.HeaderValue{Key: name, Value: v})
+		}
+	}
+	return out
+}
+
+// requestOf is the view of a relayed request.
+func requestOf(r *http.Request) request {
+	return request{headers: headersOf(r.Header), method: r.Method, host: r.Host, path: r.RequestURI}
 }
 
 func (h headers) get(name string) string {

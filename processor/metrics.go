@@ -22,6 +22,9 @@ type metrics struct {
 	heartbeats prometheus.Counter
 	bypassed   [bypassReasons]prometheus.Counter
 	eventTime  *histogram
+	resumes    *prometheus.CounterVec
+	retries    *prometheus.CounterVec
+	resumeTime prometheus.Histogram
 	storeOps   [storeOpCount][storeResults]prometheus.Counter
 
 	mu       sync.Mutex
@@ -32,10 +35,12 @@ type metrics struct {
 type policyMetrics struct {
 	events, duplicates prometheus.Counter
 	outcomes           [modes][outcomes]prometheus.Counter
+	resumes            [resumeResults]prometheus.Counter
+	retries            [retryReasons]prometheus.Counter
 }
 
 const (
-	modes    = config.ModeInline + 1
+	modes    = config.ModeHold + 1
 	outcomes = splice.Passed + 1
 )
 
@@ -73,7 +78,9 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 	bypassed := r.counters("bypassed_total", "Exchanges that were left alone, by why: "+
 		"no_policy (none matches), off (the policy's mode), rollout (session outside its percentage), draining, "+
 		"no_request_headers (Envoy did not show them), not_event_stream, status (not 200), encoded (compressed), "+
-		"no_body, static_mode (the filter's processing_mode is not NONE), fault (an internal failure; the rest was copied).", "reason")
+		"no_body, static_mode (the filter's processing_mode is not NONE), fault (an internal failure; the rest was copied), "+
+		"own_fetch (our own request on its way through a listener with the filter), loop (the same without a pass), "+
+		"no_ticket (came to the relay listener on a way of its own; refused).", "reason")
 	ops := r.counters("store_operations_total", "Calls of the session store.", "op", "result")
 	m := &metrics{
 		streams:    r.counters("streams_total", "Event streams that ended.", "policy", "mode", "outcome"),
@@ -85,8 +92,19 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 		eventTime: newHistogram("holdfast_event_seconds",
 			"Time from the arrival of the chunk that completes an event until its bytes were handed on.",
 			5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1),
+		resumes: r.counters("resumes_total", "Attempts to continue a stream, by what came of them: "+
+			"ok (continued), stop (204, the origin has nothing more to say), wait (come again later), retry (a failure that may pass), "+
+			"never (not granted), no_answer, impossible (no request would continue it).", "policy", "result"),
+		retries: r.counters("envoy_retries_total", "Times Envoy was asked for a response again, by why: "+
+			"stall (silence), reset, early_end (a clean end that may not be the end), no_answer, status.", "policy", "reason"),
+		resumeTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "holdfast_resume_seconds",
+			Help:    "Time from seeing a failure of the upstream until the first new event after it was handed on.",
+			Buckets: []float64{5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120},
+		}),
 		policies: make(map[string]*policyMetrics),
 	}
+	r.add(m.resumeTime)
 	r.add(m.heartbeats)
 	r.add(m.eventTime)
 	if d, ok := store.(sessionstore.Directory); ok {
@@ -122,18 +140,35 @@ func (m *metrics) policy(p *config.Policy) *policyMetrics {
 		events:     m.events.WithLabelValues(p.Name),
 		duplicates: m.duplicates.WithLabelValues(p.Name),
 	}
+	for i := range pm.resumes {
+		pm.resumes[i] = m.resumes.WithLabelValues(p.Name, resumed(i).String())
+	}
+	for i := range pm.retries {
+		pm.retries[i] = m.retries.WithLabelValues(p.Name, retry(i).String())
+	}
 	pm.bindOutcomes(m, p)
 	m.policies[p.Name] = pm
 	return pm
 }
 
-// bindOutcomes is for the policy's mode only: the others never happen.
+// bindOutcomes is for the policy's mode only, and for the one that a request runs
+// in that could not be held: the others never happen.
 func (pm *policyMetrics) bindOutcomes(m *metrics, p *config.Policy) {
-	if p.Mode == config.ModeOff || pm.outcomes[p.Mode][0] != nil {
-		return
+	bind := func(mode config.Mode) {
+		if pm.outcomes[mode][0] != nil {
+			return
+		}
+		for o := range pm.outcomes[mode] {
+			pm.outcomes[mode][o] = m.streams.WithLabelValues(p.Name, mode.String(), splice.Outcome(o).String())
+		}
 	}
-	for o := range pm.outcomes[p.Mode] {
-		pm.outcomes[p.Mode][o] = m.streams.WithLabelValues(p.Name, p.Mode.String(), splice.Outcome(o).String())
+	switch p.Mode {
+	case config.ModeOff:
+	case config.ModeHold:
+		bind(config.ModeHold)
+		bind(config.ModeInline)
+	default:
+		bind(p.Mode)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 
 // record says how the stream ended, in metrics and in the log.
 func (st *stream) record(now time.Time, o splice.Outcome) {
-	st.srv.metrics.active[st.policy.Mode].Dec()
-	st.policy.metrics.outcomes[st.policy.Mode][o].Inc()
+	st.srv.metrics.active[st.mode].Dec()
+	st.policy.metrics.outcomes[st.mode][o].Inc()
 	entry := st.srv.log.Check(zapcore.InfoLevel, "stream ended")
 	if entry == nil {
 		return
@@ -24,15 +24,16 @@ func (st *stream) record(now time.Time, o splice.Outcome) {
 	entry.Write(
 		zap.Stringer("stream", st.id),
 		zap.String("policy", st.policy.Name),
-		zap.Stringer("mode", st.policy.Mode),
+		zap.Stringer("mode", st.mode),
 		zap.Stringer("outcome", o),
 		zap.String("method", st.facts.method),
 		zap.String("path", st.facts.path),
-		zap.String("upstream", st.facts.upstream),
+		zap.String("upstream", st.upstream),
 		zap.String("session", hex.EncodeToString(st.lease.Session[:shownSession])),
 		zap.Uint64("events", st.counts.Events),
 		zap.Uint64("duplicates", st.counts.Duplicates),
 		zap.Uint64("heartbeats", st.counts.Heartbeats),
+		zap.Uint64("resumes", st.resumes),
 		zap.Uint64("bytes", st.counts.BytesOut),
 		zap.Duration("duration", now.Sub(st.started)),
 	)
@@ -47,11 +48,11 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 	number := func(n uint64) *structpb.Value { return structpb.NewNumberValue(float64(n)) }
 	return metadata(map[string]*structpb.Value{
 		"policy":     structpb.NewStringValue(st.policy.Name),
-		"mode":       structpb.NewStringValue(st.policy.Mode.String()),
+		"mode":       structpb.NewStringValue(st.mode.String()),
 		"outcome":    structpb.NewStringValue(o.String()),
 		"events":     number(st.counts.Events),
 		"duplicates": number(st.counts.Duplicates),
-		"resumes":    number(0),
+		"resumes":    number(st.resumes),
 		"cursor":     structpb.NewStringValue(shorten(st.cursor())),
 		streamField:  structpb.NewStringValue(st.id.String()),
 	})
@@ -60,7 +61,7 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 // Snapshot implements live.Source.
 func (st *stream) Snapshot() live.Stream {
 	st.mu.Lock()
-	counts, lastByte := st.counts, st.lastByte
+	counts, lastByte, upstream, resumes := st.counts, st.lastByte, st.upstream, st.resumes
 	cursor, trust := "", splice.TrustAbsent
 	if !st.faulted {
 		cursor = st.m.Cursor()
@@ -73,10 +74,10 @@ func (st *stream) Snapshot() live.Stream {
 		ID:         st.id.String(),
 		Session:    hex.EncodeToString(st.lease.Session[:]),
 		Policy:     st.policy.Name,
-		Mode:       st.policy.Mode.String(),
+		Mode:       st.mode.String(),
 		Method:     st.facts.method,
 		Path:       st.facts.path,
-		Upstream:   st.facts.upstream,
+		Upstream:   upstream,
 		Started:    st.started,
 		LastByte:   lastByte,
 		Cursor:     shorten(cursor),
@@ -85,6 +86,7 @@ func (st *stream) Snapshot() live.Stream {
 		Duplicates: counts.Duplicates,
 		Heartbeats: counts.Heartbeats,
 		Bytes:      counts.BytesOut,
+		Resumes:    resumes,
 	}
 }
 

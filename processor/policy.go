@@ -2,8 +2,12 @@ package processor
 
 import (
 	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
 
 	"holdfast/processor/config"
+	"holdfast/processor/health"
 )
 
 // snapshot is the policies of one moment, with what requests need of each.
@@ -16,6 +20,7 @@ type snapshot struct {
 type boundPolicy struct {
 	*config.Policy
 	metrics *policyMetrics
+	monitor *health.Monitor
 }
 
 // SetPolicies makes p the policies of requests from now on. Streams that are
@@ -27,12 +32,60 @@ func (s *Server) SetPolicies(p *config.Policies) error {
 		if err := policy.Splice.Validate(); err != nil {
 			return fmt.Errorf("processor: policy %q: %w", policy.Name, err)
 		}
+	}
+	for _, policy := range p.All() {
+		s.warnOf(policy)
 		snap.bound[policy] = &boundPolicy{
 			Policy:  policy,
 			metrics: s.metrics.policy(policy),
+			monitor: s.monitors.of(policy),
 		}
 	}
 	s.policies.Store(snap)
+	return nil
+}
+
+// warnOf says what a policy asks for that this process cannot do.
+func (s *Server) warnOf(p *config.Policy) {
+	switch {
+	case p.Mode != config.ModeHold:
+	case s.fetch == nil:
+		s.log.Warn("the policy's mode is hold, but there is no way to fetch: its streams run inline; set fetch.url",
+			zap.String("policy", p.Name))
+	case p.Via == config.ViaRelay && !s.relaying:
+		s.log.Warn("the policy holds via relay, but there is no relay listener: its streams are held via immediate; set relay.listen",
+			zap.String("policy", p.Name))
+	}
+}
+
+// monitors keeps one for each policy's name, so that a reload forgets no target.
+type monitors struct {
+	mu     sync.Mutex
+	byName map[string]*health.Monitor
+}
+
+func (m *monitors) of(p *config.Policy) *health.Monitor {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.byName[p.Name]; known != nil {
+		known.Configure(p.Health)
+		return known
+	}
+	if m.byName == nil {
+		m.byName = make(map[string]*health.Monitor)
+	}
+	made := health.NewMonitor(p.Health)
+	m.byName[p.Name] = made
+	return made
+}
+
+// named returns the policy of a name, or nil.
+func (s *snapshot) named(name string) *boundPolicy {
+	for _, p := range s.bound {
+		if p.Name == name {
+			return p
+		}
+	}
 	return nil
 }
 

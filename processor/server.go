@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,9 @@ import (
 
 	"holdfast/processor/config"
 	"holdfast/processor/live"
+	"holdfast/processor/pass"
 	"holdfast/processor/splice"
+	"holdfast/processor/upstream"
 	"holdfast/sessionstore"
 )
 
@@ -31,6 +34,19 @@ type Options struct {
 	Live       *live.Registry        // nil: one of the Server's own
 	Now        func() time.Time      // nil: time.Now
 	Random     func() uint64         // seeds of streams and their IDs; nil: crypto/rand
+
+	// Fetch is the way back through Envoy. nil: nothing is held, and what an inline
+	// stream loses is lost. It is the caller's to close, after Drain.
+	Fetch *upstream.Dialer
+	// Relay says that RelayServer is served where Envoy's route for tickets leads.
+	Relay bool
+	// Tickets signs and verifies what goes to the relay listener. nil: with a key
+	// of this process's own, which is right unless several share one listener's
+	// name.
+	Tickets *pass.Signer
+	// Passes verifies our own fetches that come through a listener with the
+	// filter. nil: they are recognised, and complained about, by their hops only.
+	Passes *pass.Signer
 
 	// StoreTimeout bounds how long the store may keep a client waiting for its
 	// response headers, and a stream's end from being recorded; zero: 100 ms.
@@ -56,7 +72,18 @@ type Server struct {
 	answers  answers
 	open     openCount
 	lines    lines
-	warned   atomic.Bool // of a filter that streams bodies by itself
+
+	fetch    *upstream.Dialer // nil: there is none
+	relaying bool             // requests may be sent to the relay listener
+	tickets  *pass.Signer
+	passes   *pass.Signer // nil: there is none
+	monitors monitors
+	resuming resuming
+	buffers  buffers
+	complain complaints
+	wayLost  atomic.Int64 // until when, in Unix nanoseconds, nothing is held
+
+	warned atomic.Bool // of a filter that streams bodies by itself
 
 	// newMachine is splice.New; a test puts one there that fails.
 	newMachine func(now time.Time, p *splice.Policy, s splice.Start) machine
@@ -82,19 +109,32 @@ func NewServer(o Options) (*Server, error) {
 	if o.StoreTimeout <= 0 {
 		o.StoreTimeout = defaultStoreTimeout
 	}
+	if o.Relay && o.Fetch == nil {
+		return nil, errors.New("processor: a relay needs Fetch, the way back through Envoy")
+	}
+	if o.Tickets == nil {
+		var err error
+		if o.Tickets, err = pass.New([][]byte{pass.NewKey()}, pass.Options{}); err != nil {
+			return nil, err
+		}
+	}
 	m, err := newMetrics(o.Registerer, o.Store)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		log:     o.Logger,
-		metrics: m,
-		live:    o.Live,
-		now:     o.Now,
-		random:  o.Random,
-		health:  health.NewServer(),
-		answers: newAnswers(),
-		open:    openCount{none: make(chan struct{}, 1)},
+		log:      o.Logger,
+		metrics:  m,
+		live:     o.Live,
+		now:      o.Now,
+		random:   o.Random,
+		health:   health.NewServer(),
+		answers:  newAnswers(),
+		open:     openCount{none: make(chan struct{}, 1)},
+		fetch:    o.Fetch,
+		relaying: o.Relay,
+		tickets:  o.Tickets,
+		passes:   o.Passes,
 		newMachine: func(now time.Time, p *splice.Policy, start splice.Start) machine {
 			return splice.New(now, p, start)
 		},
@@ -103,6 +143,11 @@ func NewServer(o Options) (*Server, error) {
 	s.store.directory, _ = o.Store.(sessionstore.Directory)
 	if err := s.SetPolicies(o.Policies); err != nil {
 		return nil, err
+	}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(newEjected(s)); err != nil {
+			return nil, fmt.Errorf("processor: metrics: %w", err)
+		}
 	}
 	return s, nil
 }

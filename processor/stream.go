@@ -1,19 +1,14 @@
 package processor
 
 import (
-	"errors"
-	"io"
+	"context"
 	"net/http"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
+	"holdfast/processor/config"
 	"holdfast/processor/live"
 	"holdfast/processor/splice"
-	"holdfast/processor/wire"
 	"holdfast/sessionstore"
 )
 
@@ -26,20 +21,30 @@ type machine interface {
 	AppendState(s *splice.State)
 }
 
-// stream drives one event stream. Its fields belong to the gate's holder, but
-// for those under mu.
+// sink is the client's side of a stream: full-duplex mode's answers, an
+// immediate response, or a relayed one. Its methods are for the gate's holder.
+type sink interface {
+	// write hands bytes on. It waits while the client does not read. An error
+	// says that the client's side is over, as the stream's context will say too.
+	write(b []byte) error
+	// finish hands on the last bytes and ends the response: such that the client
+	// sees an aborted transfer, or a clean end.
+	finish(b []byte, abort bool, o splice.Outcome)
+}
+
+// stream drives one event stream, wherever its bytes come from and go to. Its
+// fields belong to the gate's holder, but for those under mu.
 type stream struct {
 	srv    *Server
 	policy *boundPolicy
-	g      grpc.ServerStream
+	mode   config.Mode     // what is done, which need not be what the policy would like
+	ctx    context.Context // of the client's side
+	out    sink
+	origin *origin // nil: what is lost cannot be fetched
 	gate   gate
-	req    wire.Request // the handler's, with or without the gate
-	resp   wire.Response
 	alarm  alarm
-	status error // what the handler returns once the stream has ended
 
-	ended    bool // everything was said; only the handler is left to return
-	trailers bool // the origin ended with trailers, which Envoy holds back for us
+	ended bool // everything was said; only the handler is left to return
 
 	// mu guards the machine and what it has said. It is held for a Step, never
 	// for a Send: whoever wants to look at a stream waits for no client.
@@ -48,9 +53,9 @@ type stream struct {
 	hot      *splice.Machine // m, if it is one: see stepChunk
 	counts   splice.Counts
 	lastByte time.Time
-	faulted  bool          // the machine is broken: bytes are copied
-	verdict  verdict       // what Envoy's access log says of the end
-	waiting  chan struct{} // closed when it does; nil: nobody waits
+	faulted  bool   // the machine is broken: bytes are copied
+	upstream string // the host that the present attempt comes from, if that is known
+	resumes  uint64
 
 	saving    sync.Mutex // orders saves
 	lease     sessionstore.Lease
@@ -66,116 +71,67 @@ type stream struct {
 	started time.Time
 }
 
-// begin makes the stream that follows the headers. Whatever the store does, there
-// will be one.
-func (x *exchange) begin() *stream {
-	s := x.srv
+// begin joins a new stream to its session and makes it known. Whatever the store
+// does, there will be a stream. known is what the registry shows; start says how
+// the client's response is owned.
+func (st *stream) begin(id *identity, known live.Source, start splice.Start) {
+	s := st.srv
 	now := s.now()
-	st := &stream{
-		srv: s, policy: x.policy, g: x.g, gate: newGate(),
-		facts: x.facts, started: now, lastByte: now,
-	}
-	key := x.id.storeKey(x.policy.Splice.Window, !st.facts.hasCursor)
+	st.gate = newGate()
+	st.started, st.lastByte, st.upstream = now, now, st.facts.upstream
+
+	key := id.storeKey(st.policy.Splice.Window, !st.facts.hasCursor)
 	st.line = lineNumber(&key)
 	if st.facts.hasCursor {
 		s.lines.save(st.line)
 	}
-	start := splice.Start{
-		Seed:        s.random(),
-		LastEventID: st.facts.cursor,
-		HasCursor:   st.facts.hasCursor,
-		Repeatable:  st.facts.method == http.MethodGet,
+	start.Seed = s.random()
+	start.LastEventID, start.HasCursor = st.facts.cursor, st.facts.hasCursor
+	start.Repeatable = st.facts.method == http.MethodGet
+	if st.origin != nil {
+		start.Dialable, start.Identity = true, st.origin.identity()
 	}
-	lease, earlier, ok := s.store.claim(x.g.Context(), key)
+	lease, earlier, ok := s.store.claim(st.ctx, key)
 	if ok {
 		st.lease, st.leased = lease, true
-		start.Earlier, st.continues = earlierState(&x.policy.Splice, st.facts.cursor, earlier)
+		start.Earlier, st.continues = earlierState(&st.policy.Splice, st.facts.cursor, earlier)
 	}
 	st.lease.Session = key.Session // shown to operators, even without a lease
-	st.m = s.newMachine(now, &x.policy.Splice, start)
+	st.m = s.newMachine(now, &st.policy.Splice, start)
 	st.hot, _ = st.m.(*splice.Machine)
 	st.facts.cursor = "" // the machine has it
-	for st.id = live.ID(s.random()); !s.live.Add(st.id, st); {
+	for st.id = live.ID(s.random()); !s.live.Add(st.id, known); {
 		st.id = live.ID(s.random())
 	}
 	if st.leased {
 		s.lines.add(st)
 	}
-	s.metrics.active[x.policy.Mode].Inc()
-	return st
+	s.metrics.active[st.mode].Inc()
 }
 
-// abandon undoes begin: Envoy was gone before it could be told.
+// abandon undoes begin: the client's side was gone before it could be told.
 func (st *stream) abandon() {
 	st.gate.lock()
 	defer st.gate.unlock()
-	st.perform(st.srv.now(), splice.Gone{}, nil)
-}
-
-// run is the handler from the response headers on: it waits for Envoy without
-// the gate, and deals with what comes with it.
-func (st *stream) run() error {
-	for {
-		err := st.g.RecvMsg(&st.req)
-		if done, err := st.received(err); done {
-			return err
-		}
+	if !st.ended {
+		st.perform(st.srv.now(), splice.Gone{})
 	}
 }
 
-func (st *stream) received(err error) (done bool, _ error) {
-	st.gate.lock()
-	defer st.gate.unlock()
-	defer st.req.Free()
-	switch {
-	case st.ended: // by the timer or a drain; what crossed it on the way is late
-	case err != nil:
-		st.lost(err)
-	case st.req.IsBody:
-		st.chunk()
-	case st.req.Message.GetResponseTrailers() != nil:
-		st.trailers = true
-		st.perform(st.srv.now(), splice.Ended{Cause: splice.CleanEnd}, &st.req)
-	default:
-		if a := letPass(st.req.Message, false); a != nil {
-			_ = st.sendMessage(wire.Response{Message: a})
-		}
-	}
-	return st.ended, st.status
-}
-
-// lost deals with the end of what Envoy sends. Envoy drops the stream when its
-// client leaves, and just so when the upstream fails; see accesslog.go.
-func (st *stream) lost(err error) {
-	in := splice.Input(splice.Gone{})
-	switch {
-	case !errors.Is(err, io.EOF) && !gone(err):
-		in, st.status = splice.Ended{Cause: splice.Reset}, err
-	case st.reported():
-		st.alarm.stop()
-		st.save() // the client may be back before Envoy has told
-		if st.awaitVerdict() == verdictUpstream {
-			in = splice.Ended{Cause: splice.Reset}
-		}
-	}
-	st.perform(st.srv.now(), in, nil)
-}
-
-// chunk is the hot path.
-func (st *stream) chunk() {
+// chunk is the hot path: bytes of attempt n's body.
+func (st *stream) chunk(n splice.Attempt, b []byte) {
 	now := st.srv.now()
-	end := st.req.EndOfStream
 	if st.faulted {
-		st.copy(now, st.req.Body, end, &st.req)
+		st.copy(now, b)
 		return
 	}
 	before := st.counts
-	rd, tail, ok := st.stepChunk(now, st.req.Body)
+	rd, tail, ok := st.stepChunk(now, n, b)
 	if !ok {
-		st.passOn(now, tail, &st.req)
+		st.passOn(now, tail, b)
 		return
 	}
-	st.carryOut(now, rd, &st.req)
+	st.carryOut(now, rd)
 	if events := st.counts.Events - before.Events; events > 0 {
 		st.policy.metrics.events.Add(float64(events))
 		st.srv.metrics.eventTime.observe(st.srv.now().Sub(now), events)
@@ -183,53 +139,67 @@ func (st *stream) chunk() {
 	if n := st.counts.Duplicates - before.Duplicates; n > 0 {
 		st.policy.metrics.duplicates.Add(float64(n))
 	}
-	if end && !st.ended {
-		st.perform(now, splice.Ended{Cause: splice.CleanEnd}, &st.req)
+	if st.origin != nil {
+		st.brought(now, before)
 	}
 }
 
-// perform applies a fact other than a chunk. from is the request it came with,
-// if the caller is the handler.
-func (st *stream) perform(now time.Time, in splice.Input, from *wire.Request) {
+// perform applies a fact other than a chunk.
+func (st *stream) perform(now time.Time, in splice.Input) {
 	if st.faulted {
-		st.performFaulted(now, in, from)
+		st.performFaulted(now, in)
 		return
+	}
+	if st.origin != nil {
+		st.origin.suppose(in)
 	}
 	heartbeats := st.counts.Heartbeats
 	rd, tail, ok := st.step(now, in)
 	if !ok {
 		st.passOn(now, tail, nil)
-		st.performFaulted(now, in, from)
+		st.performFaulted(now, in)
 		return
 	}
-	st.carryOut(now, rd, from)
+	st.carryOut(now, rd)
 	if n := st.counts.Heartbeats - heartbeats; n > 0 {
 		st.srv.metrics.heartbeats.Add(float64(n))
 	}
 }
 
 // carryOut does what a Step asked for, in the order of Ready's fields.
-func (st *stream) carryOut(now time.Time, rd splice.Ready, from *wire.Request) {
-	for _, c := range rd.Commands {
-		if c, ok := c.(splice.Close); ok {
-			st.finish(now, rd.ToClient, c, from)
+func (st *stream) carryOut(now time.Time, rd splice.Ready) {
+	// The last bytes and the end go out as one message where that is possible.
+	if c := len(rd.Commands); c > 0 {
+		if end, ok := rd.Commands[c-1].(splice.Close); ok {
+			st.finish(now, rd.ToClient, end)
 			return
 		}
 	}
 	if len(rd.ToClient) > 0 {
-		if st.sendBody(rd.ToClient, from) != nil {
-			return // the stream is dead, as the next receive will say
+		if st.out.write(rd.ToClient) != nil {
+			return // the client's side is over, as its reader will say
+		}
+		if st.origin != nil {
+			st.origin.delivered(rd.ToClient)
 		}
 	}
 	if rd.Save {
 		st.save()
+	}
+	for _, c := range rd.Commands {
+		switch c := c.(type) {
+		case splice.Cancel:
+			st.cancel(c.Attempt)
+		case splice.Dial:
+			st.dial(now, c)
+		}
 	}
 	st.alarm.at(now, rd.Deadline, st.wake)
 }
 
 // wake is the timer's function, on a goroutine of its own.
 func (st *stream) wake() {
-	if !st.gate.lockUnless(st.g.Context()) {
+	if !st.gate.lockUnless(st.ctx) {
 		return
 	}
 	defer st.gate.unlock()
@@ -242,31 +212,24 @@ func (st *stream) wake() {
 		st.alarm.at(now, st.alarm.want, st.wake)
 		return
 	}
-	st.perform(now, splice.Tick{}, nil)
+	if st.origin != nil {
+		if at := st.origin.settled(now); now.Before(at) {
+			st.alarm.at(now, at, st.wake)
+			return
+		}
+	}
+	st.perform(now, splice.Tick{})
 }
 
 // drain tells the stream that the process is going away.
 func (st *stream) drain(by time.Time) {
-	if !st.gate.lockUnless(st.g.Context()) {
+	if !st.gate.lockUnless(st.ctx) {
 		return
 	}
 	defer st.gate.unlock()
 	if !st.ended {
-		st.perform(st.srv.now(), splice.Drain{By: by}, nil)
+		st.perform(st.srv.now(), splice.Drain{By: by})
 	}
-}
-
-func (st *stream) sendBody(body []byte, from *wire.Request) error {
-	return st.sendMessage(wire.Response{Body: body, From: from})
-}
-
-// sendMessage hands a message to the transport. It waits while Envoy takes
-// nothing more, that is, while the client does not read.
-func (st *stream) sendMessage(r wire.Response) error {
-	st.resp = r
-	err := st.g.SendMsg(&st.resp)
-	st.resp = wire.Response{}
-	return err
 }
 
 // save stores what the stream knows, if it may.
@@ -279,54 +242,6 @@ func (st *stream) save() {
 	st.leased = st.srv.store.save(st.saveContext(), st.lease, st.continues, st.appendState)
 }
 
-// finish ends the stream as the machine decided. State and outcome are recorded
-// first: a client that sees the end may be back before this function returns.
-func (st *stream) finish(now time.Time, body []byte, c splice.Close, from *wire.Request) {
-	st.ended = true
-	st.alarm.stop()
-	st.srv.lines.remove(st)
-	st.save()
-	st.release()
-	st.record(now, c.Outcome)
-	switch {
-	case c.Outcome == splice.ClientGone || st.g.Context().Err() != nil:
-	case c.Abort:
-		st.abort(body, c.Outcome, from)
-	default:
-		st.end(body, c.Outcome)
-	}
-	st.srv.live.Remove(st.id)
-}
-
-// end is a clean end, as the client sees it.
-func (st *stream) end(body []byte, o splice.Outcome) {
-	meta := st.metadata(o)
-	if !st.trailers {
-		_ = st.sendMessage(wire.Response{Message: bodyAnswer(body, true, meta)})
-		return
-	}
-	if len(body) > 0 {
-		_ = st.sendBody(body, nil)
-	}
-	_ = st.sendMessage(wire.Response{Message: trailersAnswer(meta)})
-}
-
-// abort is an end that the client sees as an aborted transfer: Envoy resets it
-// when this stream fails after it was given a part of the body.
-func (st *stream) abort(body []byte, o splice.Outcome, from *wire.Request) {
-	// Envoy takes no chunk from us before it had one from the origin.
-	if st.counts.BytesIn > 0 {
-		_ = st.sendMessage(wire.Response{Message: bodyAnswer(body, false, st.metadata(o))})
-	}
-	if from != nil {
-		st.status = status.Error(codes.Aborted, abortReason)
-		return
-	}
-	_ = st.g.SendMsg(&wire.Abort{Reason: abortReason})
-}
-
-const abortReason = "the event stream was cut"
-
 func (st *stream) release() {
 	st.saving.Lock()
 	defer st.saving.Unlock()
@@ -334,4 +249,20 @@ func (st *stream) release() {
 		st.leased = false
 		st.srv.store.release(st.saveContext(), st.lease)
 	}
+}
+
+// finish ends the stream as the machine decided. State and outcome are recorded
+// first: a client that sees the end may be back before this function returns.
+func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
+	st.ended = true
+	st.alarm.stop()
+	if st.origin != nil {
+		st.origin.end()
+	}
+	st.srv.lines.remove(st)
+	st.save()
+	st.release()
+	st.record(now, c.Outcome)
+	st.out.finish(body, c.Abort, c.Outcome)
+	st.srv.live.Remove(st.id)
 }

@@ -37,7 +37,7 @@ func TestInline(t *testing.T) {
 		delete(line, "session")
 		if d := cmp.Diff(map[string]any{
 			"policy": "p", "mode": "inline", "outcome": "complete", "method": "GET", "path": "/events", "upstream": "",
-			"events": uint64(2), "duplicates": uint64(0), "heartbeats": uint64(0), "bytes": uint64(50), "duration": time.Duration(0),
+			"events": uint64(2), "duplicates": uint64(0), "heartbeats": uint64(0), "resumes": uint64(0), "bytes": uint64(50), "duration": time.Duration(0),
 		}, line); d != "" {
 			t.Errorf("log: %s", d)
 		}

@@ -3,18 +3,22 @@ package config
 import (
 	"fmt"
 	"maps"
+	"time"
 
+	"holdfast/processor/health"
 	"holdfast/processor/splice"
+	"holdfast/processor/upstream"
 )
 
 // Mode is what a policy does with event streams, with auto already decided.
 type Mode uint8
 
-// The modes of this version.
+// The modes.
 const (
 	ModeOff     Mode = iota // leave the exchange alone
 	ModeObserve             // pass every byte as it came, and watch
 	ModeInline              // pass whole events through the core
+	ModeHold                // own the client's response and fetch the upstream's
 )
 
 // String is the mode's name in the file and in metrics.
@@ -26,8 +30,27 @@ func (m Mode) String() string {
 		return "observe"
 	case ModeInline:
 		return "inline"
+	case ModeHold:
+		return "hold"
 	}
 	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+// Via is how hold mode owns the client's response.
+type Via uint8
+
+// The ways.
+const (
+	ViaImmediate Via = iota // on the ext_proc stream
+	ViaRelay                // through the relay listener
+)
+
+// String is the way's name in the file.
+func (v Via) String() string {
+	if v == ViaRelay {
+		return "relay"
+	}
+	return "immediate"
 }
 
 // Source is the part of a request that a KeySource looks at.
@@ -68,14 +91,30 @@ type SessionKeys struct {
 // Policy is a compiled policy. It is immutable and shared by every request that
 // it matches; its address identifies it within one Policies.
 type Policy struct {
-	Name    string
-	Index   int // its position in the list, from 0
-	Mode    Mode
-	Splice  splice.Policy
-	Rollout int // percent of sessions, 0 to 100, that Mode is for
-	Session SessionKeys
+	Name  string
+	Index int // its position in the list, from 0
+	Mode  Mode
+	// Chosen says that ModeHold is what auto was decided to be: then it is only
+	// for a GET that asks for an event stream, and all else runs inline.
+	Chosen bool
+	Via    Via
+	Splice splice.Policy
+	Resume upstream.Resume
+	Health health.Options
+	// RetryWhen are first events that mean another host should be tried.
+	RetryWhen []splice.Completion
+	Limits    StreamLimits
+	Rollout   int // percent of sessions, 0 to 100, that Mode is for
+	Session   SessionKeys
 
 	match matcher
+}
+
+// StreamLimits are those of the file's limits that streams look at.
+type StreamLimits struct {
+	RequestBytes   int // the largest request body that is collected; 0: none is
+	BytesPerSecond int // pace of what is injected without back pressure; 0: none
+	BurstBytes     int // how far that may run ahead of its pace
 }
 
 // Policies is an immutable snapshot of the policies list. The zero value and nil
@@ -126,7 +165,9 @@ func (c *Config) compilePolicy(i int) *Policy {
 	p := &Policy{
 		Name:    src.Name,
 		Index:   i,
-		Mode:    compileMode(src.Mode),
+		Mode:    c.compileMode(src.Mode),
+		Chosen:  src.Mode == "auto",
+		Via:     c.compileVia(src.Via),
 		Rollout: src.Rollout,
 		Session: SessionKeys{
 			Key:       compileSources(src.Session.Key),
@@ -141,21 +182,62 @@ func (c *Config) compilePolicy(i int) *Policy {
 		EventBytes: int(c.Limits.EventBytes),
 		Heartbeat:  src.Heartbeat.Std(),
 		Complete:   compileCompletions(src.CompleteWhen),
+		Backoff: splice.Backoff{
+			Base:    src.Backoff.Base.Std(),
+			Max:     src.Backoff.Max.Std(),
+			Retries: zeroIsNone(src.Backoff.Retries),
+			Jitter:  src.Backoff.Jitter,
+		},
+		HoldFor:     zeroIsNone(src.HoldFor.Std()),
+		IdleTimeout: zeroIsNone(src.Health.IdleTimeout.Std()),
+	}
+	p.Resume, _ = upstream.ParseResume(src.Resume) // Validate has seen it
+	p.Health = health.Options{
+		IdleTimeout:    p.Splice.IdleTimeout,
+		CheckInterval:  src.Health.CheckInterval.Std(),
+		ConnectTimeout: src.Health.ConnectTimeout.Std(),
+		EjectAfter:     zeroIsNone(src.Health.EjectAfter),
+		EjectFor:       src.Health.EjectFor.Std(),
+	}
+	p.RetryWhen = compileCompletions(src.RetryWhen)
+	p.Limits = StreamLimits{
+		RequestBytes:   int(c.Limits.RequestBytes),
+		BytesPerSecond: int(c.Limits.StreamBytesPerSecond),
+		BurstBytes:     int(c.Limits.BurstBytes),
 	}
 	return p
 }
 
-// compileMode resolves auto: inline, because there is no way back through Envoy
-// to hold with.
-func compileMode(s string) Mode {
-	switch s {
-	case "off":
+// compileMode resolves auto by whether there is a way back through Envoy to hold
+// with.
+func (c *Config) compileMode(s string) Mode {
+	switch {
+	case s == "off":
 		return ModeOff
-	case "observe":
+	case s == "observe":
 		return ModeObserve
+	case s == "hold", s == "auto" && c.Fetch.URL != "":
+		return ModeHold
 	default:
 		return ModeInline
 	}
+}
+
+// compileVia resolves auto by whether there is a listener to relay from.
+func (c *Config) compileVia(s string) Via {
+	if s == "relay" || s == "auto" && c.Relay.Listen != "" {
+		return ViaRelay
+	}
+	return ViaImmediate
+}
+
+// zeroIsNone turns a file's 0 for none into what the core's options mean by a
+// negative number; their zero is the default.
+func zeroIsNone[T int | time.Duration](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
 }
 
 func compileDedup(s string) splice.Dedup {

@@ -8,18 +8,29 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/processor/health"
 	"holdfast/processor/splice"
+	"holdfast/processor/upstream"
 )
 
 func TestCompile(t *testing.T) {
-	done := "[DONE]"
+	done, failed := "[DONE]", "error"
 	tests := []struct {
 		file string
 		want Policy
 	}{
 		{"", Policy{
-			Name: "default", Mode: ModeInline, Rollout: 100,
-			Splice: splice.Policy{Window: 1000, EventBytes: 1 << 20, Heartbeat: 15 * time.Second},
+			Name: "default", Mode: ModeInline, Chosen: true, Rollout: 100,
+			Splice: splice.Policy{
+				Window: 1000, EventBytes: 1 << 20, Heartbeat: 15 * time.Second,
+				Backoff: splice.Backoff{Base: time.Second, Max: 30 * time.Second, Retries: 10, Jitter: 0.1},
+				HoldFor: 2 * time.Minute, IdleTimeout: 30 * time.Second,
+			},
+			Health: health.Options{
+				IdleTimeout: 30 * time.Second, CheckInterval: 10 * time.Second, ConnectTimeout: time.Minute,
+				EjectAfter: 3, EjectFor: 30 * time.Second,
+			},
+			Limits: StreamLimits{RequestBytes: 1 << 20, BytesPerSecond: 1 << 20, BurstBytes: 1 << 20},
 			Session: SessionKeys{
 				Key:       []KeySource{{InHeader, "mcp-session-id"}, {InCookie, "session"}, {InQuery, "session"}},
 				Principal: []KeySource{{InHeader, "authorization"}},
@@ -34,22 +45,36 @@ policies:
   session: {key: ["header:X-Tab", "cookie:Sid", "query:Tab Id%20"], principal: []}
 `, Policy{}},
 		{`
-limits: {event_bytes: 64KiB}
+limits: {event_bytes: 64KiB, request_bytes: 0, stream_bytes_per_second: 0, burst_bytes: 2KiB}
 policies:
 - name: watched
   mode: observe
+  via: relay
   rollout: 5
+  resume: mcp
   dedup: always
   replay: {events: 7}
   heartbeat: 0
+  hold_for: 0
+  health: {idle_timeout: 0, eject_after: 0, connect_timeout: 5s}
+  backoff: {retries: 0, jitter: 0}
+  retry_when: [{event: error}]
   session: {key: ["header:X-Tab", "cookie:Sid", "query:Tab"], principal: []}
   complete_when: [{data: "[DONE]", json: {a: 1}}]
 `, Policy{
-			Name: "watched", Mode: ModeObserve, Rollout: 5,
+			Name: "watched", Mode: ModeObserve, Via: ViaRelay, Resume: upstream.MCP, Rollout: 5,
 			Splice: splice.Policy{
 				Observe: true, Dedup: splice.DedupAlways, Window: 7, EventBytes: 64 << 10,
 				Complete: []splice.Completion{{Data: &done, JSON: map[string]any{"a": 1.0}}},
+				Backoff:  splice.Backoff{Base: time.Second, Max: 30 * time.Second, Retries: -1},
+				HoldFor:  -1, IdleTimeout: -1,
 			},
+			Health: health.Options{
+				IdleTimeout: -1, CheckInterval: 10 * time.Second, ConnectTimeout: 5 * time.Second,
+				EjectAfter: -1, EjectFor: 30 * time.Second,
+			},
+			RetryWhen: []splice.Completion{{Event: &failed}},
+			Limits:    StreamLimits{BurstBytes: 2 << 10},
 			Session: SessionKeys{
 				Key:       []KeySource{{InHeader, "x-tab"}, {InCookie, "Sid"}, {InQuery, "Tab"}},
 				Principal: []KeySource{},
@@ -109,7 +134,7 @@ policies:
 }
 
 func TestModesAndSourcesHaveTheNamesOfTheFile(t *testing.T) {
-	for _, name := range []string{"off", "observe", "inline"} {
+	for _, name := range []string{"off", "observe", "inline", "hold"} {
 		p := compile(t, "policies: [{mode: "+name+"}]").All()[0]
 		if p.Mode.String() != name {
 			t.Errorf("mode %s is called %v", name, p.Mode)
@@ -181,5 +206,28 @@ func TestRedacted(t *testing.T) {
 	redacted, _ := json.Marshal(Default().Redacted())
 	if string(plain) != string(redacted) {
 		t.Error("a Config without secrets is shown changed")
+	}
+}
+
+// What auto means depends on what there is to hold with.
+func TestAuto(t *testing.T) {
+	const fetch = "fetch: {url: unix:/run/loop.sock}\n"
+	for _, tt := range []struct {
+		file   string
+		mode   Mode
+		chosen bool
+		via    Via
+	}{
+		{"", ModeInline, true, ViaImmediate},
+		{fetch, ModeHold, true, ViaImmediate},
+		{fetch + "relay: {listen: unix:/run/relay.sock}\n", ModeHold, true, ViaRelay},
+		{fetch + "relay: {listen: unix:/run/relay.sock}\npolicies: [{mode: hold, via: immediate}]", ModeHold, false, ViaImmediate},
+		{fetch + "policies: [{mode: inline}]", ModeInline, false, ViaImmediate},
+		{"policies: [{mode: hold, via: relay}]", ModeHold, false, ViaRelay}, // what runs it may bring its own way back
+	} {
+		p := compile(t, tt.file).All()[0]
+		if p.Mode != tt.mode || p.Chosen != tt.chosen || p.Via != tt.via {
+			t.Errorf("%q: %v, chosen %v, via %v", tt.file, p.Mode, p.Chosen, p.Via)
+		}
 	}
 }

@@ -131,3 +131,22 @@ func all(s string, good func(rune) bool) bool {
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// checkFetchURL accepts what the fetching side can dial.
+func checkFetchURL(s string) error {
+	const forms = "write http://host:port or unix:/path"
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if strings.Trim(path, "/") == "" {
+			return fmt.Errorf("%q names no socket: %s", s, forms)
+		}
+		return nil
+	}
+	at, ok := strings.CutPrefix(s, "http://")
+	if !ok {
+		return fmt.Errorf("%q is not a way to a listener: %s", hidePasswords(s), forms)
+	}
+	if err := checkAddress(strings.TrimSuffix(at, "/")); err != nil {
+		return fmt.Errorf("%q is not a way to a listener: %s", hidePasswords(s), forms)
+	}
+	return nil
+}

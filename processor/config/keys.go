@@ -74,15 +74,16 @@ func processKeys() []key {
 		},
 		{
 			path: "fetch.url", doc: "How hold mode reaches upstreams: back through Envoy, over HTTP/2 without TLS.",
-			zero: "hold mode is off", shape: "`http://host:port` or `unix:/path`",
+			zero:  "hold mode is off; `holdfast run` has a listener of its own for this",
+			shape: "`http://host:port` or `unix:/path`", form: checkFetchURL,
 		},
 		{
-			path: "fetch.pass_key_file", doc: "Key for the pass that a request carries on the way back; needed where that listener also runs this filter.",
+			path: "fetch.pass_key_file", doc: "File with the keys, one on each line, for the pass that a request carries on the way back; needed where that listener also runs this filter.",
 			zero: "no pass", shape: "file",
 		},
 		{
-			path: "relay.listen", doc: "Where relayed responses are fetched from, over HTTP/2 without TLS.",
-			zero: "no relay", shape: "`unix:/path` or `host:port`", form: checkAddress,
+			path: "relay.listen", doc: "Where Envoy fetches the responses that `via: relay` holds, over HTTP/2 without TLS. Only requests with a ticket of ours are served.",
+			zero: "no relay; `holdfast run` has a listener of its own for this", shape: "`unix:/path` or `host:port`", form: checkAddress,
 		},
 		{
 			path: "store.kind", doc: "What keeps the state of sessions. `memory` forgets it when the process ends.",
@@ -104,8 +105,8 @@ func processKeys() []key {
 			bounds: sizes(KiB, GiB),
 		},
 		{
-			path: "limits.request_bytes", doc: "The largest request body that hold mode collects.",
-			zero: "bodies are not collected", bounds: sizes(1, GiB),
+			path: "limits.request_bytes", doc: "The largest request body that `via: immediate` collects; a request with a larger one runs inline.",
+			zero: "none is collected", bounds: sizes(1, GiB),
 		},
 		{
 			path: "limits.sessions", doc: "The most sessions that are kept; beyond it the one unused for longest is forgotten.",
@@ -171,11 +172,11 @@ func policyKeys() []key {
 		},
 		{
 			path:   "policies[].mode",
-			doc:    "What is done with event streams. `off`: nothing. `observe`: bytes pass untouched and are only watched. `inline`: whole events pass through, deduplicated and with heartbeats. `auto`: the strongest of these that the setup allows; in this version `inline`.",
+			doc:    "What is done with event streams. `off`: nothing. `observe`: bytes pass untouched and are only watched. `inline`: whole events pass through, deduplicated and with heartbeats. `hold`: as `inline`, but the response is fetched by Holdfast itself, so that it goes on whatever happens to the upstream; where that is impossible, `inline`. `auto`: `hold` for a GET that asks for an event stream if there is a `fetch.url`, else `inline`.",
 			values: []string{"off", "observe", "inline", "hold", "auto"},
 		},
 		{
-			path: "policies[].via", doc: "How hold mode owns the response.",
+			path: "policies[].via", doc: "How hold mode owns the response. `relay`: Envoy gets it from `relay.listen`, with real back pressure. `immediate`: on the ext_proc stream, which needs Envoy 1.37 and is paced by `limits.stream_bytes_per_second`. `auto`: `relay` where there is such a listener, else `immediate`.",
 			values: []string{"auto", "relay", "immediate"},
 		},
 		{
@@ -197,7 +198,7 @@ func policyKeys() []key {
 			shape: "list of `header:NAME`, `cookie:NAME`, `query:NAME`", form: checkSource,
 		},
 		{
-			path: "policies[].resume", doc: "How a broken upstream response is asked to continue.",
+			path: "policies[].resume", doc: "How a broken upstream response is asked to continue. `last-event-id`: a GET with the last event's id. `mcp`: the same by the rules of the Model Context Protocol. `openai-responses`: by the response's id and sequence number. `auto`: whichever of these the request and the stream show to be right. `none`: never.",
 			values: []string{"auto", "last-event-id", "mcp", "openai-responses", "none"},
 		},
 		{
@@ -229,23 +230,23 @@ func policyKeys() []key {
 			bounds: durations(10*time.Millisecond, day),
 		},
 		{
-			path: "policies[].health.idle_timeout", doc: "Silence after which an upstream is suspected.",
+			path: "policies[].health.idle_timeout", doc: "Silence after which a stream that can be resumed is asked for again. It grows when that shows the upstream to be fine.",
 			zero: "never", bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].health.check_interval", doc: "How often suspicion is looked at.",
+			path: "policies[].health.check_interval", doc: "Time between two attempts on an upstream that has served its ejection, until one succeeds.",
 			bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].health.connect_timeout", doc: "Longest wait for an upstream's first bytes.",
+			path: "policies[].health.connect_timeout", doc: "Longest wait for the answer to a request that resumes a stream.",
 			bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].health.eject_after", doc: "Failures in a row after which an upstream is left out.",
+			path: "policies[].health.eject_after", doc: "Failures in a row after which an upstream host is ejected.",
 			zero: "never", bounds: numbers(1, 1_000_000),
 		},
 		{
-			path: "policies[].health.eject_for", doc: "How long it is left out.",
+			path: "policies[].health.eject_for", doc: "How long the first ejection lasts; those that follow soon are longer.",
 			bounds: durations(time.Millisecond, day),
 		},
 		{

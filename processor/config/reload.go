@@ -9,7 +9,11 @@ import (
 // Compile reads does, because it is swapped as a whole; listeners, the store and
 // its bounds are built once, and streams that run depend on them.
 func reloads(path string) bool {
-	return strings.HasPrefix(path, "policies[]") || path == "limits.event_bytes" || path == "log.level"
+	switch path {
+	case "limits.event_bytes", "limits.request_bytes", "limits.stream_bytes_per_second", "limits.burst_bytes", "log.level":
+		return true
+	}
+	return strings.HasPrefix(path, "policies[]")
 }
 
 // Reload says what becomes of a running process that reads another

@@ -29,6 +29,7 @@ func (c *Config) problems() []Problem {
 	v.keys(c)
 	v.tls(&c.TLS)
 	v.drain(&c.Drain)
+	v.fetch(c)
 	v.policies(c.Policies)
 	return v.problems
 }
@@ -170,6 +171,20 @@ func (v *validator) drain(d *Drain) {
 	}
 }
 
+// fetch finds what is without effect because there is no way back through Envoy.
+func (v *validator) fetch(c *Config) {
+	if c.Fetch.URL != "" {
+		return
+	}
+	const add = "needs fetch.url, the listener of Envoy that leads back to the upstreams"
+	if c.Fetch.PassKeyFile != "" {
+		v.fail("fetch.pass_key_file", add)
+	}
+	if c.Relay.Listen != "" {
+		v.fail("relay.listen", add)
+	}
+}
+
 // policies refuses two of one name, because metrics and logs could not tell them
 // apart. A name that could not be read is empty here and like no other.
 func (v *validator) policies(ps []PolicyConfig) {
@@ -186,6 +201,7 @@ func (v *validator) policies(ps []PolicyConfig) {
 		}
 		v.headers(path+".match.headers", p.Match.Headers)
 		v.completions(path+".complete_when", p.CompleteWhen)
+		v.completions(path+".retry_when", p.RetryWhen)
 	}
 }
 

@@ -14,37 +14,17 @@ type later struct {
 // To bring a key to life: delete its line, and use the key.
 func notInThisVersion() []later {
 	return []later{
-		{path: "fetch.url"},
-		{path: "fetch.pass_key_file"},
-		{path: "relay.listen"},
 		{path: "store.kind", value: "bolt"},
 		{path: "store.kind", value: "redis"},
 		{path: "store.path"},
 		{path: "store.url"},
 		{path: "store.flush"},
-		{path: "limits.request_bytes"},
 		{path: "limits.memory"},
-		{path: "limits.stream_bytes_per_second"},
-		{path: "limits.burst_bytes"},
 		{path: "tracing.otlp_endpoint"},
-		{path: "policies[].mode", value: "hold"},
-		{path: "policies[].via"},
-		{path: "policies[].resume"},
 		{path: "policies[].ids"},
 		{path: "policies[].replay.bytes"},
 		{path: "policies[].replay.ttl"},
-		{path: "policies[].health.idle_timeout"},
-		{path: "policies[].health.check_interval"},
-		{path: "policies[].health.connect_timeout"},
-		{path: "policies[].health.eject_after"},
-		{path: "policies[].health.eject_for"},
-		{path: "policies[].backoff.base"},
-		{path: "policies[].backoff.max"},
-		{path: "policies[].backoff.retries"},
-		{path: "policies[].backoff.jitter"},
-		{path: "policies[].hold_for"},
 		{path: "policies[].detach"},
-		{path: "policies[].retry_when"},
 	}
 }
 

@@ -22,3 +22,18 @@ type Stream struct {
 	Bytes      uint64    `json:"bytes"`
 	Resumes    uint64    `json:"resumes"`
 }
+
+// Target is the health of one upstream host, as the streams of one policy see it.
+type Target struct {
+	Policy      string    `json:"policy"`
+	Cluster     string    `json:"cluster"` // Envoy's name; may be empty
+	Address     string    `json:"address"`
+	State       string    `json:"state"` // closed (in use), open (ejected), half_open (being probed)
+	InARow      int       `json:"failures_in_a_row"`
+	Successes   uint64    `json:"successes"`
+	Failures    uint64    `json:"failures"`
+	Ejections   uint64    `json:"ejections"`
+	LastFailure string    `json:"last_failure,omitempty"` // refused, reset, timeout, stall, bad_status or bad_start
+	Until       time.Time `json:"until,omitzero"`         // end of the ejection
+	Seen        time.Time `json:"seen"`                   // when it was last heard of
+}

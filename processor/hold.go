@@ -1,0 +1,179 @@
+package processor
+
+import (
+	"net/http"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"holdfast/processor/config"
+	"holdfast/processor/health"
+	"holdfast/processor/pass"
+	"holdfast/processor/splice"
+	"holdfast/processor/sse"
+	"holdfast/processor/upstream"
+)
+
+// complaints are kept to one a minute each.
+type complaints struct {
+	noTicket, loop, unreachable, badPass seldom
+}
+
+// wayBack looks whether the request is one of our own fetches that comes through
+// a listener with the filter. Such a request is let through.
+func (x *exchange) wayBack(r *request) (own bool, why bypass) {
+	s := x.srv
+	if token, ok := r.Header(pass.PassHeader); ok && s.passes != nil {
+		_, err := s.passes.Verify(s.now(), pass.Pass, token, pass.Claims{Method: r.method, Authority: r.host, Path: r.path})
+		if err == nil {
+			return true, bypassOwn
+		}
+		if s.complain.badPass.allow(s.now()) {
+			s.log.Warn("a request came with a pass that does not hold, and is treated as any other: "+
+				"a client made it up, or fetch.pass_key_file differs between replicas, or a clock does",
+				zap.String("path", withoutQuery(r.path)))
+		}
+	}
+	if s.fetch == nil {
+		return false, bypassNone
+	}
+	if hops, ok := r.Header(upstream.HopsHeader); ok && s.fetch.Looped(hops) {
+		if s.complain.loop.allow(s.now()) {
+			s.log.Error("a request that was fetched came back to the filter, and is let through unheld: "+
+				"let fetch.url name a listener without the filter, or set fetch.pass_key_file",
+				zap.String("path", withoutQuery(r.path)))
+		}
+		return true, bypassLoop
+	}
+	return false, bypassNone
+}
+
+// holds says whether the request's response is to be owned.
+func (x *exchange) holds(r *request) bool {
+	s, p := x.srv, x.policy
+	switch {
+	case p.Mode != config.ModeHold || s.fetch == nil:
+		return false
+	case p.Chosen && (r.method != http.MethodGet || !r.wantsEvents()):
+		return false
+	case r.method == http.MethodConnect || r.method == http.MethodHead || r.has("upgrade"):
+		return false // there is no event stream in these
+	case s.now().UnixNano() < s.wayLost.Load():
+		return false // nor is there, just now, a way to fetch
+	}
+	return true
+}
+
+// relays says whether that is done by sending the request to the relay listener.
+func (x *exchange) relays() bool { return x.policy.Via == config.ViaRelay && x.srv.relaying }
+
+// ticket is the answer that leads Envoy to the relay listener, and is the last of
+// this exchange.
+func (x *exchange) ticket(r *request) error {
+	token, err := x.srv.tickets.Sign(x.srv.now(), pass.Ticket, pass.Claims{
+		Policy: x.policy.Name, Method: r.method, Authority: r.host, Path: r.path,
+	})
+	if err != nil {
+		return err // a policy's name that is too long, which its validation excludes
+	}
+	m := stripped(pass.PassHeader)
+	m.SetHeaders = []*corev3.HeaderValueOption{{
+		Header:       &corev3.HeaderValue{Key: pass.TicketHeader, RawValue: []byte(token)},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}
+	a := requestAnswer(m)
+	a.GetRequestHeaders().Response.ClearRouteCache = true
+	a.ModeOverride = &filterv3.ProcessingMode{ResponseHeaderMode: filterv3.ProcessingMode_SKIP}
+	a.DynamicMetadata = metadata(map[string]*structpb.Value{
+		"policy": structpb.NewStringValue(x.policy.Name),
+		"mode":   structpb.NewStringValue(config.ModeHold.String()),
+	})
+	return x.send(a)
+}
+
+// stripped removes headers from the request.
+func stripped(names ...string) *extproc.HeaderMutation {
+	return &extproc.HeaderMutation{RemoveHeaders: names}
+}
+
+// disarm adds to an answer to request headers what takes our own headers off a
+// request that came with some. A client's forged ticket has to go before the
+// route is chosen, or it would lead to the relay listener.
+func disarm(a *extproc.ProcessingResponse, forged bool) *extproc.ProcessingResponse {
+	if !forged {
+		return a
+	}
+	h := a.GetRequestHeaders()
+	m := h.GetResponse().GetHeaderMutation()
+	out := requestAnswer(&extproc.HeaderMutation{
+		SetHeaders:    m.GetSetHeaders(),
+		RemoveHeaders: []string{pass.TicketHeader, pass.PassHeader},
+	})
+	out.GetRequestHeaders().Response.ClearRouteCache = true
+	out.ModeOverride = a.GetModeOverride()
+	return out
+}
+
+// origin makes the upstream's side of an inline stream, if what is lost can be
+// fetched.
+func (x *exchange) origin(response headers) *origin {
+	p := x.policy
+	if x.srv.fetch == nil || p.Resume == upstream.None || p.Splice.Observe {
+		return nil
+	}
+	o := x.srv.newOrigin(p, upstream.Request{
+		Method: x.head.get(":method"), Path: x.head.get(":path"), Authority: x.head.get(":authority"),
+		Header: x.head.fields(), Policy: p.Name,
+	}, x.bodiless)
+	o.dials = nil // the handler waits for Envoy
+	o.open, o.target = true, x.target
+	o.strategy.Judge(x.srv.now(), http.StatusOK, response.fields())
+	return o
+}
+
+func (s *Server) newOrigin(p *boundPolicy, first upstream.Request, repeatable bool) *origin {
+	switch first.Method {
+	case http.MethodGet, http.MethodOptions:
+	default:
+		// "Clients SHOULD NOT automatically retry a request with a non-idempotent
+		// method": https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
+		repeatable = false
+	}
+	return &origin{
+		dialer: s.fetch, monitor: p.monitor, metrics: p.metrics,
+		strategy: upstream.NewStrategy(p.Resume, first), first: first, repeats: repeatable,
+		dials: make(chan splice.Dial, 1),
+	}
+}
+
+// hold makes a response attempt 0.
+func (o *origin) hold(now time.Time, res *upstream.Response, from health.Target) {
+	o.open, o.target = true, from
+	o.stop = func() { _ = res.Close() }
+	o.strategy.Judge(now, res.Status, res.Header)
+}
+
+// identity is how the machine tells where in the stream an event belongs.
+func (o *origin) identity() func(*sse.Event) ([]byte, bool) { return nil }
+
+// unreachable takes note of a fetch that got no answer from Envoy: for a while,
+// requests are not held, so that they fare as without us.
+func (s *Server) unreachable(err error) {
+	switch upstream.CauseOf(err) {
+	case upstream.Refused:
+		s.wayLost.Store(s.now().Add(wayLostFor).UnixNano())
+	case upstream.Looped:
+		s.wayLost.Store(s.now().Add(complainEvery).UnixNano())
+	}
+	if s.complain.unreachable.allow(s.now()) {
+		s.log.Error("a response to be held could not be fetched; for a while requests are not held", zap.Error(err))
+	}
+}
+
+// wayLostFor is how long nobody is held after the loopback listener could not be
+// reached.
+const wayLostFor = 5 * time.Second

@@ -1,0 +1,177 @@
+package processor
+
+import (
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"holdfast/processor/config"
+	"holdfast/processor/splice"
+	"holdfast/processor/wire"
+)
+
+// inlined is a stream whose response Envoy owns: its body comes here chunk by
+// chunk, in full-duplex mode, and goes back the same way. What Envoy's response
+// does not bring because it ended early or fell silent may be fetched; what an
+// upstream's reset has ended is beyond help, for Envoy resets its client.
+type inlined struct {
+	stream
+
+	g      grpc.ServerStream
+	req    wire.Request  // the handler's, with or without the gate
+	from   *wire.Request // req while the handler deals with it; nil in every other goroutine
+	resp   wire.Response
+	status error // what the handler returns once the stream has ended
+
+	begun    bool // a chunk has come: before that Envoy takes none from us
+	trailers bool // the origin ended with trailers, which Envoy holds back for us
+
+	// Guarded by mu.
+	verdict verdict       // what Envoy's access log says of the end
+	waiting chan struct{} // closed when it does; nil: nobody waits
+}
+
+// begin makes the stream that follows the headers.
+func (x *exchange) begin(response headers) *inlined {
+	mode := x.policy.Mode
+	if mode == config.ModeHold {
+		mode = config.ModeInline // this request could not be held
+	}
+	st := &inlined{g: x.g}
+	st.stream = stream{
+		srv: x.srv, policy: x.policy, mode: mode, ctx: x.g.Context(), out: st,
+		facts: x.facts, origin: x.origin(response),
+	}
+	st.stream.begin(&x.id, st, splice.Start{})
+	return st
+}
+
+// run is the handler from the response headers on: it waits for Envoy without
+// the gate, and deals with what comes with it.
+func (st *inlined) run() error {
+	for {
+		if st.origin != nil {
+			st.origin.waits(st.srv.now())
+		}
+		err := st.g.RecvMsg(&st.req)
+		if st.origin != nil {
+			st.origin.got()
+		}
+		if done, err := st.received(err); done {
+			return err
+		}
+	}
+}
+
+func (st *inlined) received(err error) (done bool, _ error) {
+	st.gate.lock()
+	defer st.gate.unlock()
+	defer st.req.Free()
+	switch {
+	case st.ended: // by the timer or a drain; what crossed it on the way is late
+	case err != nil:
+		st.lost(err)
+	default:
+		st.from = &st.req
+		st.message()
+		st.from = nil
+	}
+	return st.ended, st.status
+}
+
+func (st *inlined) message() {
+	switch {
+	case st.req.IsBody:
+		st.begun = true
+		if len(st.req.Body) > 0 || !st.req.EndOfStream {
+			st.chunk(0, st.req.Body)
+		}
+		if st.req.EndOfStream && !st.ended {
+			st.perform(st.srv.now(), splice.Ended{Cause: splice.CleanEnd})
+		}
+	case st.req.Message.GetResponseTrailers() != nil:
+		st.begun, st.trailers = true, true
+		st.perform(st.srv.now(), splice.Ended{Cause: splice.CleanEnd})
+	default:
+		if a := letPass(st.req.Message, false); a != nil {
+			_ = st.send(wire.Response{Message: a})
+		}
+	}
+}
+
+// lost deals with the end of what Envoy sends. Envoy drops the stream when its
+// client leaves, and just so when the upstream fails; see accesslog.go.
+func (st *inlined) lost(err error) {
+	in := splice.Input(splice.Gone{})
+	switch {
+	case !errors.Is(err, io.EOF) && !gone(err):
+		in, st.status = splice.Ended{Cause: splice.Reset}, err
+	case st.reported():
+		st.alarm.stop()
+		st.save() // the client may be back before Envoy has told
+		if st.awaitVerdict() == verdictUpstream {
+			in = splice.Ended{Cause: splice.Reset}
+		}
+	}
+	if _, reset := in.(splice.Ended); reset && st.origin != nil {
+		// Nothing can be fetched for a client that Envoy has reset.
+		st.origin.end()
+	}
+	st.perform(st.srv.now(), in)
+}
+
+// write implements sink.
+func (st *inlined) write(b []byte) error {
+	return st.send(wire.Response{Body: b, From: st.from})
+}
+
+// send hands a message to the transport. It waits while Envoy takes nothing
+// more, that is, while the client does not read.
+func (st *inlined) send(r wire.Response) error {
+	st.resp = r
+	err := st.g.SendMsg(&st.resp)
+	st.resp = wire.Response{}
+	return err
+}
+
+// finish implements sink.
+func (st *inlined) finish(b []byte, abort bool, o splice.Outcome) {
+	switch {
+	case o == splice.ClientGone || st.ctx.Err() != nil:
+	case abort:
+		st.abort(b, o)
+	default:
+		st.end(b, o)
+	}
+}
+
+// end is a clean end, as the client sees it.
+func (st *inlined) end(b []byte, o splice.Outcome) {
+	meta := st.metadata(o)
+	if !st.trailers {
+		_ = st.send(wire.Response{Message: bodyAnswer(b, true, meta)})
+		return
+	}
+	if len(b) > 0 {
+		_ = st.send(wire.Response{Body: b})
+	}
+	_ = st.send(wire.Response{Message: trailersAnswer(meta)})
+}
+
+// abort is an end that the client sees as an aborted transfer: Envoy resets it
+// when this stream fails after it was given a part of the body.
+func (st *inlined) abort(b []byte, o splice.Outcome) {
+	if st.begun {
+		_ = st.send(wire.Response{Message: bodyAnswer(b, false, st.metadata(o))})
+	}
+	if st.from != nil {
+		st.status = status.Error(codes.Aborted, abortReason)
+		return
+	}
+	_ = st.g.SendMsg(&wire.Abort{Reason: abortReason})
+}
+
+const abortReason = "the event stream was cut"

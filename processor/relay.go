@@ -1,0 +1,317 @@
+package processor
+
+import (
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast/processor/config"
+	"holdfast/processor/pass"
+	"holdfast/processor/splice"
+	"holdfast/processor/upstream"
+)
+
+// Relay is the handler of relay.listen: Envoy's way to the responses that we hold.
+// It serves requests with a ticket, which the filter's answer has put there, and
+// fetches each through Envoy's loopback listener. An event stream is held from
+// then on; any other answer is relayed as it is.
+func (s *Server) Relay() http.Handler { return http.HandlerFunc(s.relay) }
+
+// RelayServer returns the server for relay.listen: HTTP/2 without TLS and without
+// negotiation, as Envoy's cluster speaks it. Close it after [Server.Drain].
+func (s *Server) RelayServer() *http.Server {
+	var h2c http.Protocols
+	h2c.SetUnencryptedHTTP2(true)
+	log, err := zap.NewStdLogAt(s.log.Named("relay"), zap.WarnLevel)
+	if err != nil {
+		log = zap.NewStdLog(s.log) // a level that does not exist; warn does
+	}
+	return &http.Server{
+		Handler:   s.Relay(),
+		Protocols: &h2c,
+		ErrorLog:  log,
+		// OPTIONS * is the upstream's to answer.
+		DisableGeneralOptionsHandler: true,
+		HTTP2: &http.HTTP2Config{
+			// Envoy keeps a bound of its own; ours must not be the lower one.
+			MaxConcurrentStreams: 1 << 20,
+			// These are for requests' bodies. An upload that its upstream does not
+			// take fills its stream's window and then stands still; the
+			// connection's is for all of them.
+			MaxReceiveBufferPerStream:     64 << 10,
+			MaxReceiveBufferPerConnection: 4<<20 - 1,
+			// An Envoy that is gone without a word would keep its streams here.
+			SendPingTimeout: 30 * time.Second,
+			PingTimeout:     20 * time.Second,
+		},
+	}
+}
+
+// relay serves one request.
+func (s *Server) relay(w http.ResponseWriter, r *http.Request) {
+	s.open.add()
+	defer s.open.done()
+	st, res := s.relayHeaders(w, r)
+	if st == nil {
+		return
+	}
+	// What the headers took of the goroutine's memory is given back by now.
+	st.run(res)
+	if st.aborted {
+		panic(http.ErrAbortHandler) // the way to reset the stream: https://pkg.go.dev/net/http#ErrAbortHandler
+	}
+}
+
+// relayHeaders deals with everything but the body of an event stream. It returns
+// that stream, whose header has been sent, or nil if the request is done.
+func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed, *upstream.Response) {
+	name, ok := s.admit(r)
+	if !ok {
+		http.Error(w, "This listener serves requests that Holdfast's filter has sent here.", http.StatusForbidden)
+		return nil, nil
+	}
+	req := fetchRequest(r, name)
+	early := &informational{w: w}
+	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: early.relay})
+	res, err := s.fetch.Fetch(ctx, req)
+	early.end()
+	if err != nil {
+		s.relayFailure(w, r, err)
+		return nil, nil
+	}
+	target := takeTarget(res.Header)
+	policy := s.policies.Load().named(name)
+	if policy == nil || s.open.draining.Load() {
+		s.relayPlain(w, res)
+		return nil, nil
+	}
+	if why := judgeResponse(r.Method, res); why != bypassNone {
+		s.metrics.bypassed[why].Inc()
+		s.relayPlain(w, res)
+		return nil, nil
+	}
+	view := requestOf(r)
+	id := identify(policy.Policy, &view)
+	id.assigned(headersOf(res.Header))
+	st := &relayed{w: w, done: make(chan struct{})}
+	st.flush, _ = w.(http.Flusher)
+	st.stream = stream{
+		srv: s, policy: policy, mode: config.ModeHold, ctx: r.Context(), out: st,
+		facts:  facts{method: r.Method, path: withoutQuery(r.RequestURI), upstream: target.Address},
+		origin: s.newOrigin(policy, req, req.Body == nil),
+	}
+	st.facts.cursor = r.Header.Get("Last-Event-Id")
+	_, st.facts.hasCursor = r.Header["Last-Event-Id"]
+	st.origin.hold(s.now(), res, target)
+	st.stream.begin(&id, st, splice.Start{Owned: true})
+
+	res.Header.Del("Content-Length") // what the client gets is not bound to it
+	copyHeader(w.Header(), res.Header)
+	w.WriteHeader(res.Status)
+	st.flush.Flush()
+	return st, res
+}
+
+// admit verifies a request's ticket, and removes it. It returns the name of the
+// policy that the ticket was made out for.
+func (s *Server) admit(r *http.Request) (policy string, ok bool) {
+	tickets := r.Header[ticketHeader]
+	delete(r.Header, ticketHeader)
+	if len(tickets) == 1 {
+		policy, err := s.tickets.Verify(s.now(), pass.Ticket, tickets[0], pass.Claims{
+			Method: r.Method, Authority: r.Host, Path: r.RequestURI,
+		})
+		if err == nil {
+			return policy, true
+		}
+	}
+	s.metrics.bypassed[bypassTicket].Inc()
+	if s.complain.noTicket.allow(s.now()) {
+		s.log.Warn("a request came to the relay listener without a valid ticket and was refused (403); "+
+			"only the filter's answer should lead here, within 10 s and once: "+
+			"look for a route to the relay cluster that does not ask for the header "+pass.TicketHeader+
+			", a retry policy or a rewrite on that route, or clients that can reach the listener",
+			zap.Bool("ticket", len(tickets) > 0), zap.String("path", withoutQuery(r.RequestURI)))
+	}
+	return "", false
+}
+
+var ticketHeader = textproto.CanonicalMIMEHeaderKey(pass.TicketHeader) //nolint:gochecknoglobals // a constant
+
+// fetchRequest is the request as the client made it.
+func fetchRequest(r *http.Request, policy string) upstream.Request {
+	req := upstream.Request{
+		Method: r.Method, Path: r.RequestURI, Authority: r.Host,
+		Header: r.Header, Policy: policy,
+	}
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+		req.Body, req.Length, req.Trailer = r.Body, r.ContentLength, r.Trailer
+	}
+	return req
+}
+
+// relayFailure answers a request whose fetch got no answer. An upstream's failure
+// is an answer of Envoy's; this is one of the way to it.
+func (s *Server) relayFailure(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // nobody is there to be answered
+	}
+	s.unreachable(err)
+	code := http.StatusServiceUnavailable
+	switch upstream.CauseOf(err) {
+	case upstream.Reset, upstream.NoAnswer:
+		code = http.StatusBadGateway
+	case upstream.TimedOut:
+		code = http.StatusGatewayTimeout
+	case upstream.Malformed:
+		code = http.StatusBadRequest
+	case upstream.Looped:
+		code = http.StatusLoopDetected
+	}
+	http.Error(w, http.StatusText(code), code)
+}
+
+// informational passes 1xx answers on, which come on a goroutine of the transport.
+type informational struct {
+	mu sync.Mutex
+	w  http.ResponseWriter // nil: the final answer is there
+}
+
+// relay passes one on. 100 (Continue) is between neighbours, and 101 changes to a
+// protocol that HTTP/2 does not have.
+func (i *informational) relay(code int, h textproto.MIMEHeader) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.w == nil || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+		return nil
+	}
+	upstream.StripHopByHop(http.Header(h))
+	maps.Copy(i.w.Header(), http.Header(h))
+	i.w.WriteHeader(code)
+	clear(i.w.Header())
+	return nil
+}
+
+func (i *informational) end() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.w = nil
+}
+
+// relayPlain relays an answer that is no event stream, as it is.
+func (s *Server) relayPlain(w http.ResponseWriter, res *upstream.Response) {
+	defer res.Close()
+	copyHeader(w.Header(), res.Header)
+	w.WriteHeader(res.Status)
+	flush, _ := w.(http.Flusher)
+	for {
+		err := s.copyChunk(w, flush, res)
+		switch {
+		case err == nil:
+			continue
+		case err != io.EOF: //nolint:errorlint // a wrapped EOF is no clean end
+			panic(http.ErrAbortHandler)
+		}
+		copyTrailer(w.Header(), res.Trailer())
+		return
+	}
+}
+
+// copyChunk passes on what has arrived, when it arrives.
+func (s *Server) copyChunk(w http.ResponseWriter, flush http.Flusher, res *upstream.Response) error {
+	if err := res.Wait(); err != nil {
+		return err
+	}
+	buf := s.buffers.get()
+	defer s.buffers.put(buf)
+	n, err := res.Read(buf[:])
+	if n > 0 {
+		if _, err := w.Write(buf[:n]); err != nil {
+			return err
+		}
+		flush.Flush()
+	}
+	return err
+}
+
+// copyHeader puts the fields of an answer into the one to be sent.
+func copyHeader(to, from http.Header) {
+	maps.Copy(to, from)
+	// The server adds these where they are missing; the origin did not.
+	for _, name := range [...]string{"Date", "Content-Type"} {
+		if _, ok := to[name]; !ok {
+			to[name] = nil
+		}
+	}
+}
+
+// copyTrailer is for after the body: their names need not be known before it.
+func copyTrailer(to, from http.Header) {
+	for name, values := range from {
+		to[http.TrailerPrefix+name] = values
+	}
+}
+
+// relayed is a held stream whose response goes out as that of a relayed request.
+type relayed struct {
+	stream
+
+	w       http.ResponseWriter
+	flush   http.Flusher
+	done    chan struct{} // closed when the stream has ended
+	aborted bool          // the client is to see that; set before done is closed
+}
+
+// run reads one attempt after the other, in the handler's goroutine, until the
+// stream ends.
+func (st *relayed) run(res *upstream.Response) {
+	st.read(0, res)
+	_ = res.Close()
+	st.attend(st.done)
+}
+
+// attend carries out attempts as they are asked for, until done or the client
+// leaves.
+func (st *stream) attend(done <-chan struct{}) {
+	for {
+		select {
+		case d := <-st.origin.dials:
+			st.follow(d)
+		case <-done:
+			return
+		case <-st.ctx.Done():
+			st.abandon()
+			return
+		}
+	}
+}
+
+// write implements sink.
+func (st *relayed) write(b []byte) error {
+	if _, err := st.w.Write(b); err != nil {
+		return err
+	}
+	st.flush.Flush()
+	return nil
+}
+
+// finish implements sink.
+func (st *relayed) finish(b []byte, abort bool, o splice.Outcome) {
+	defer close(st.done)
+	if o == splice.ClientGone || st.ctx.Err() != nil {
+		return
+	}
+	st.aborted = abort
+	if len(b) > 0 && st.write(b) != nil {
+		return
+	}
+	if !abort {
+		copyTrailer(st.w.Header(), st.origin.trailer)
+	}
+}

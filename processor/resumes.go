@@ -1,0 +1,133 @@
+package processor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"holdfast/processor/upstream"
+)
+
+// resuming bounds how many streams ask one upstream for their continuation at the
+// same time. When a host with ten thousand streams dies, its successor gets them
+// one handful after the other; each takes a millisecond when all is well. The
+// zero value is ready for use.
+type resuming struct {
+	mu     sync.Mutex
+	queues map[string]*queue // by authority
+}
+
+type queue struct {
+	slots chan struct{}
+	users int // that hold a slot or wait; guarded by resuming.mu
+}
+
+const (
+	// resumesAtOnce is how many requests may be waiting for their answers.
+	resumesAtOnce = 64
+	// resumeSpread is the time over which those that have to wait spread out, so
+	// that they do not arrive in the order, and the step, in which they failed.
+	resumeSpread = 50 * time.Millisecond
+)
+
+// enter waits for a slot; the returned function gives it back.
+func (r *resuming) enter(ctx context.Context, authority string, jitter func(time.Duration) time.Duration) (leave func(), err error) {
+	q := r.join(authority)
+	leave = func() {
+		<-q.slots
+		r.part(authority, q)
+	}
+	select {
+	case q.slots <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	pause := time.NewTimer(jitter(resumeSpread))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+		r.part(authority, q)
+		return nil, ctx.Err()
+	}
+	select {
+	case q.slots <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		r.part(authority, q)
+		return nil, ctx.Err()
+	}
+}
+
+func (r *resuming) join(authority string) *queue {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queues[authority]
+	if q == nil {
+		q = &queue{slots: make(chan struct{}, resumesAtOnce)}
+		if r.queues == nil {
+			r.queues = make(map[string]*queue)
+		}
+		r.queues[authority] = q
+	}
+	q.users++
+	return q
+}
+
+func (r *resuming) part(authority string, q *queue) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q.users--; q.users == 0 {
+		delete(r.queues, authority)
+	}
+}
+
+// resumed is a result of resumes_total.
+type resumed uint8
+
+const (
+	resumeOK         resumed = iota // the answer is the continuation
+	resumeStop                      // 204: the origin has nothing more to say
+	resumeWait                      // come again later, said the server
+	resumeRetry                     // a failure that may pass
+	resumeNever                     // not granted: the stream cannot be continued
+	resumeRefused                   // no answer
+	resumeImpossible                // there is no request that would continue it
+	resumeResults                   // how many there are
+)
+
+func (r resumed) String() string {
+	return [...]string{"ok", "stop", "wait", "retry", "never", "no_answer", "impossible"}[r]
+}
+
+func resumeResult(a upstream.Action) resumed {
+	switch a {
+	case upstream.Continue:
+		return resumeOK
+	case upstream.Stop:
+		return resumeStop
+	case upstream.Wait:
+		return resumeWait
+	case upstream.Retry:
+		return resumeRetry
+	default:
+		return resumeNever
+	}
+}
+
+// retry is a reason of envoy_retries_total: why Envoy is asked for a response
+// again.
+type retry uint8
+
+const (
+	retryStall    retry = iota // silence
+	retryReset                 // the transfer was aborted
+	retryEarlyEnd              // a clean end that may not be the end
+	retryRefused               // no answer came
+	retryStatus                // an answer that was no continuation, but may be followed by one
+	retryReasons               // how many there are
+)
+
+func (r retry) String() string {
+	return [...]string{"stall", "reset", "early_end", "no_answer", "status"}[r]
+}
