@@ -8,7 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -41,19 +41,14 @@ type exchange struct {
 
 	policy *boundPolicy // nil: the request's headers were not shown
 	id     identity
-	facts  facts
+
+	method, path, upstream string // path without its query
+	cursor                 string // the client's Last-Event-ID, if hasCursor
+	hasCursor              bool
+	endsSession            bool // DELETE of an MCP session
 
 	started bool // the first message was read
 	duplex  bool // by its static configuration, Envoy streams bodies through us
-}
-
-// facts are what is kept of a request's headers.
-type facts struct {
-	method, path string // path without its query
-	cursor       string
-	upstream     string
-	hasCursor    bool
-	endsSession  bool // DELETE of an MCP session
 }
 
 // headers deals with everything up to the answer to the response headers. It
@@ -103,7 +98,8 @@ func (x *exchange) message() (st *stream, done bool, err error) {
 	case *extproc.ProcessingRequest_RequestHeaders:
 		done, err = x.requestHeaders(v.RequestHeaders, m)
 	case *extproc.ProcessingRequest_ResponseHeaders:
-		st, done, err = x.responseHeaders(v.ResponseHeaders, m)
+		st, err = x.responseHeaders(v.ResponseHeaders, m)
+		done = true
 	default:
 		if a := letPass(m, x.duplex); a != nil {
 			err = x.send(a)
@@ -116,7 +112,7 @@ func (x *exchange) message() (st *stream, done bool, err error) {
 // readConfiguration looks for a filter whose static processing mode streams
 // bodies. Such a filter ignores our mode_override, so all we can do is copy.
 func (x *exchange) readConfiguration(c *extproc.ProtocolConfiguration) {
-	const fds = filterv3.ProcessingMode_FULL_DUPLEX_STREAMED
+	const fds = extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED
 	x.duplex = c.GetRequestBodyMode() == fds || c.GetResponseBodyMode() == fds
 	if x.duplex && !x.srv.warned.Swap(true) {
 		x.srv.log.Warn("the ext_proc filter's processing_mode streams bodies by itself, so its requests are only copied; " +
@@ -142,36 +138,32 @@ func (x *exchange) requestHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingR
 		return true, x.skip(bypassRollout)
 	}
 	x.policy = policy
-	x.facts = facts{
-		method:      r.method,
-		path:        withoutQuery(r.path),
-		upstream:    attribute(m, "xds.cluster_name"),
-		endsSession: r.method == http.MethodDelete && x.id.source.Name == mcpSession,
-	}
-	x.facts.cursor, x.facts.hasCursor = r.Header("last-event-id")
+	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), attribute(m, "xds.cluster_name")
+	x.cursor, x.hasCursor = r.Header("last-event-id")
+	x.endsSession = r.method == http.MethodDelete && x.id.source.Name == mcpSession
 	if policy.Mode == config.ModeInline && r.wantsEvents() {
-		return false, x.send(x.srv.answers.identity)
+		return false, x.g.SendMsg(x.srv.answers.identity)
 	}
-	return false, x.send(x.srv.answers.request)
+	return false, x.g.SendMsg(x.srv.answers.request)
 }
 
 // skip answers a request's headers for good.
 func (x *exchange) skip(why bypass) error {
 	x.srv.metrics.bypassed[why].Inc()
 	if x.duplex {
-		return x.send(x.srv.answers.request)
+		return x.g.SendMsg(x.srv.answers.request)
 	}
-	return x.send(x.srv.answers.skip)
+	return x.g.SendMsg(x.srv.answers.skip)
 }
 
-func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (*stream, bool, error) {
+func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (*stream, error) {
 	response := headers(h.GetHeaders().GetHeaders())
 	why := bypassNoRequest
 	if x.policy != nil {
-		if x.facts.endsSession && strings.HasPrefix(response.get(":status"), "2") {
+		if x.endsSession && strings.HasPrefix(response.get(":status"), "2") {
 			x.srv.store.drop(x.g.Context(), x.id.session())
 		}
-		why = judge(response, h.GetEndOfStream(), x.facts.method == http.MethodHead)
+		why = judge(response, h.GetEndOfStream(), x.method == http.MethodHead)
 		if why == bypassNone && x.srv.open.draining.Load() {
 			why = bypassDraining
 		}
@@ -180,18 +172,18 @@ func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.Processing
 		if !x.duplex { // else it was counted with its request
 			x.srv.metrics.bypassed[why].Inc()
 		}
-		return nil, true, x.send(x.srv.answers.response)
+		return nil, x.g.SendMsg(x.srv.answers.response)
 	}
 	if a := attribute(m, "upstream.address"); a != "" {
-		x.facts.upstream = a
+		x.upstream = a
 	}
 	x.id.assigned(response)
 	st := x.begin()
-	if err := x.send(watchAnswer(x.policy.Policy, st.id)); err != nil {
+	if err := x.g.SendMsg(x.policy.watch.of(st.id)); err != nil {
 		st.abandon()
-		return nil, true, err
+		return nil, err
 	}
-	return st, true, nil
+	return st, nil
 }
 
 func (x *exchange) send(m *extproc.ProcessingResponse) error {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 )
 
@@ -21,7 +21,7 @@ func TestSkip(t *testing.T) {
 			inWorld(t, policies, func(w *world) {
 				e := w.dial()
 				a := e.ask(requestMessage("GET", "/events"))
-				if a.GetRequestHeaders() == nil || a.GetModeOverride().GetResponseHeaderMode() != filterv3.ProcessingMode_SKIP {
+				if a.GetRequestHeaders() == nil || a.GetModeOverride().GetResponseHeaderMode() != extprocfilterv3.ProcessingMode_SKIP {
 					t.Errorf("answered with %v", a)
 				}
 				e.wantClosed()
@@ -172,7 +172,7 @@ func TestUnexpectedMessages(t *testing.T) {
 		inWorld(t, inline, func(w *world) {
 			e := w.dial()
 			m := requestMessage("GET", "/")
-			m.ProtocolConfig.ResponseBodyMode = filterv3.ProcessingMode_FULL_DUPLEX_STREAMED
+			m.ProtocolConfig.ResponseBodyMode = extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED
 			if a := e.ask(m); a.GetModeOverride() != nil {
 				t.Errorf("answered with %v", a)
 			}

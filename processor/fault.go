@@ -27,19 +27,17 @@ func (st *stream) step(now time.Time, in splice.Input) (rd splice.Ready, tail []
 // interface method has to be moved to the heap; called by its own type, the
 // machine takes it from the stack.
 func (st *stream) stepChunk(now time.Time, b []byte) (rd splice.Ready, tail []byte, ok bool) {
-	if st.hot == nil {
-		st.mu.Lock()
-		st.lastByte = now
-		st.mu.Unlock()
+	hot, ok := st.m.(*splice.Machine)
+	if !ok {
 		return st.step(now, splice.Chunk{Bytes: b})
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.lastByte = now
-	tail = st.hot.Held()
+	st.lastByte = now.Sub(st.started)
+	tail = hot.Held()
 	defer st.catch(&ok)
-	rd = st.hot.Step(now, splice.Chunk{Bytes: b})
-	st.counts = st.hot.Counts()
+	rd = hot.Step(now, splice.Chunk{Bytes: b})
+	st.counts = hot.Counts()
 	return rd, tail, true
 }
 
@@ -73,7 +71,7 @@ func (st *stream) passOn(now time.Time, tail []byte, from *wire.Request) {
 // copy sends bytes as they are.
 func (st *stream) copy(now time.Time, b []byte, end bool, from *wire.Request) {
 	st.mu.Lock()
-	st.lastByte = now
+	st.lastByte = now.Sub(st.started)
 	st.counts.BytesOut += uint64(len(b))
 	if from != nil {
 		st.counts.BytesIn += uint64(len(b))

@@ -16,6 +16,7 @@ type snapshot struct {
 type boundPolicy struct {
 	*config.Policy
 	metrics *policyMetrics
+	watch   watchAnswer
 }
 
 // SetPolicies makes p the policies of requests from now on. Streams that are
@@ -30,6 +31,7 @@ func (s *Server) SetPolicies(p *config.Policies) error {
 		snap.bound[policy] = &boundPolicy{
 			Policy:  policy,
 			metrics: s.metrics.policy(policy),
+			watch:   newWatchAnswer(policy),
 		}
 	}
 	s.policies.Store(snap)

@@ -27,7 +27,8 @@ type machine interface {
 }
 
 // stream drives one event stream. Its fields belong to the gate's holder, but
-// for those under mu.
+// for those under mu, saving and lines. It is as small as it can be, for the
+// sake of those that idle: see TestSizes.
 type stream struct {
 	srv    *Server
 	policy *boundPolicy
@@ -38,32 +39,31 @@ type stream struct {
 	alarm  alarm
 	status error // what the handler returns once the stream has ended
 
-	ended    bool // everything was said; only the handler is left to return
-	trailers bool // the origin ended with trailers, which Envoy holds back for us
+	started                time.Time
+	method, path, upstream string // path without its query
+	id                     live.ID
 
 	// mu guards the machine and what it has said. It is held for a Step, never
 	// for a Send: whoever wants to look at a stream waits for no client.
 	mu       sync.Mutex
 	m        machine
-	hot      *splice.Machine // m, if it is one: see stepChunk
 	counts   splice.Counts
-	lastByte time.Time
-	faulted  bool          // the machine is broken: bytes are copied
+	lastByte time.Duration // since started
+	waiting  chan struct{} // closed when there is a verdict; nil: nobody waits
 	verdict  verdict       // what Envoy's access log says of the end
-	waiting  chan struct{} // closed when it does; nil: nobody waits
+	faulted  bool          // the machine is broken: bytes are copied
 
+	ended    bool // everything was said; only the handler is left to return
+	trailers bool // the origin ended with trailers, which Envoy holds back for us
+
+	leased    bool       // guarded by saving
 	saving    sync.Mutex // orders saves
 	lease     sessionstore.Lease
-	leased    bool // guarded by saving
 	continues uint64
 
 	// The neighbours in the list of the line's streams; guarded by lines.
 	line         uint64
 	older, newer *stream
-
-	id      live.ID
-	facts   facts
-	started time.Time
 }
 
 // begin makes the stream that follows the headers. Whatever the store does, there
@@ -73,28 +73,26 @@ func (x *exchange) begin() *stream {
 	now := s.now()
 	st := &stream{
 		srv: s, policy: x.policy, g: x.g, gate: newGate(),
-		facts: x.facts, started: now, lastByte: now,
+		started: now, method: x.method, path: x.path, upstream: x.upstream,
 	}
-	key := x.id.storeKey(x.policy.Splice.Window, !st.facts.hasCursor)
+	key := x.id.storeKey(x.policy.Splice.Window, !x.hasCursor)
 	st.line = lineNumber(&key)
-	if st.facts.hasCursor {
+	if x.hasCursor {
 		s.lines.save(st.line)
 	}
 	start := splice.Start{
 		Seed:        s.random(),
-		LastEventID: st.facts.cursor,
-		HasCursor:   st.facts.hasCursor,
-		Repeatable:  st.facts.method == http.MethodGet,
+		LastEventID: x.cursor,
+		HasCursor:   x.hasCursor,
+		Repeatable:  x.method == http.MethodGet,
 	}
 	lease, earlier, ok := s.store.claim(x.g.Context(), key)
 	if ok {
 		st.lease, st.leased = lease, true
-		start.Earlier, st.continues = earlierState(&x.policy.Splice, st.facts.cursor, earlier)
+		start.Earlier, st.continues = earlierState(&x.policy.Splice, x.cursor, earlier)
 	}
 	st.lease.Session = key.Session // shown to operators, even without a lease
 	st.m = s.newMachine(now, &x.policy.Splice, start)
-	st.hot, _ = st.m.(*splice.Machine)
-	st.facts.cursor = "" // the machine has it
 	for st.id = live.ID(s.random()); !s.live.Add(st.id, st); {
 		st.id = live.ID(s.random())
 	}
@@ -224,7 +222,15 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready, from *wire.Request) {
 	if rd.Save {
 		st.save()
 	}
-	st.alarm.at(now, rd.Deadline, st.wake)
+	st.alarmAt(now, rd.Deadline)
+}
+
+func (st *stream) alarmAt(now, deadline time.Time) {
+	want := time.Duration(0)
+	if !deadline.IsZero() {
+		want = max(deadline.Sub(st.started), 1)
+	}
+	st.alarm.at(now.Sub(st.started), want, st.wake)
 }
 
 // wake is the timer's function, on a goroutine of its own.
@@ -238,8 +244,8 @@ func (st *stream) wake() {
 		return
 	}
 	now := st.srv.now()
-	if !st.alarm.due(now) {
-		st.alarm.at(now, st.alarm.want, st.wake)
+	if since := now.Sub(st.started); !st.alarm.due(since) {
+		st.alarm.at(since, st.alarm.want, st.wake)
 		return
 	}
 	st.perform(now, splice.Tick{}, nil)
@@ -322,7 +328,7 @@ func (st *stream) abort(body []byte, o splice.Outcome, from *wire.Request) {
 		st.status = status.Error(codes.Aborted, abortReason)
 		return
 	}
-	_ = st.g.SendMsg(&wire.Abort{Reason: abortReason})
+	_ = st.g.SendMsg(&wire.AbortError{Reason: abortReason})
 }
 
 const abortReason = "the event stream was cut"

@@ -12,6 +12,11 @@ func TestInline(t *testing.T) {
 	inWorld(t, inline, func(w *world) {
 		e := w.stream("GET", "/events?token=secret", "authorization: Bearer secret", "mcp-session-id: secret")
 		w.wantMetric(1, "streams_active", "inline")
+		if d := cmp.Diff(map[string]any{
+			"policy": "p", "mode": "inline", streamField: w.srv.live.Snapshot(0, 1)[0].ID,
+		}, e.opening); d != "" {
+			t.Errorf("metadata of the headers: %s", d)
+		}
 		e.chunk("id: 1\ndata: a\n\nid: 2\nda")
 		e.wantBody("id: 1\ndata: a\n\n") // whole events only
 		e.chunk("ta: b\n")

@@ -290,9 +290,9 @@ func TestWrongDirection(t *testing.T) {
 	if err := c.Unmarshal(nil, &Response{}); err == nil {
 		t.Error("a Response was decoded")
 	}
-	abort := &Abort{Reason: "cut"}
+	abort := &AbortError{Reason: "cut"}
 	if _, err := c.Marshal(abort); !errors.Is(err, abort) {
-		t.Errorf("an Abort was encoded: %v", err)
+		t.Errorf("an AbortError was encoded: %v", err)
 	}
 }
 
