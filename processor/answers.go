@@ -159,10 +159,6 @@ func letPass(m *extproc.ProcessingRequest, duplex bool) *extproc.ProcessingRespo
 		return new(extproc.BodyResponse)
 	}
 	switch v := m.GetRequest().(type) {
-	case *extproc.ProcessingRequest_RequestHeaders:
-		return requestAnswer(nil)
-	case *extproc.ProcessingRequest_ResponseHeaders:
-		return responseAnswer()
 	case *extproc.ProcessingRequest_RequestBody:
 		return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestBody{RequestBody: pass(v.RequestBody)}}
 	case *extproc.ProcessingRequest_ResponseBody:

@@ -47,8 +47,7 @@ type exchange struct {
 	hasCursor              bool
 	endsSession            bool // DELETE of an MCP session
 
-	started bool // the first message was read
-	duplex  bool // by its static configuration, Envoy streams bodies through us
+	duplex bool // by its static configuration, Envoy streams bodies through us
 }
 
 // headers deals with everything up to the answer to the response headers. It
@@ -79,49 +78,56 @@ func (s *Server) headers(g grpc.ServerStream) (st *stream, err error) {
 // message answers one message. done means that this gRPC stream has nothing
 // more to do, or that st goes on with it.
 func (x *exchange) message() (st *stream, done bool, err error) {
-	m := x.req.Message
-	if m == nil { // a body that we did not ask for
-		m = &extproc.ProcessingRequest{Request: &extproc.ProcessingRequest_ResponseBody{
-			ResponseBody: &extproc.HttpBody{Body: x.req.Body, EndOfStream: x.req.EndOfStream},
-		}}
-	}
-	if m.GetObservabilityMode() {
+	h := x.req.Headers
+	switch {
+	case h == nil:
+		if a := letPass(x.unasked(), x.duplex); a != nil {
+			err = x.g.SendMsg(&wire.Response{Message: a})
+		}
+		return nil, false, err
+	case h.Observability:
 		// "the server should not respond to this message […]. However, it may
 		// still close the stream"
+		// https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
 		return nil, true, nil
 	}
-	if !x.started {
-		x.started = true
-		x.readConfiguration(m.GetProtocolConfig())
-	}
-	switch v := m.GetRequest().(type) {
-	case *extproc.ProcessingRequest_RequestHeaders:
-		done, err = x.requestHeaders(v.RequestHeaders, m)
-	case *extproc.ProcessingRequest_ResponseHeaders:
-		st, err = x.responseHeaders(v.ResponseHeaders, m)
+	x.readConfiguration(h)
+	if h.Response {
+		st, err = x.responseHeaders(h)
 		done = true
-	default:
-		if a := letPass(m, x.duplex); a != nil {
-			err = x.send(a)
-		}
+	} else {
+		done, err = x.requestHeaders(h)
 	}
 	// In full-duplex mode Envoy waits for all of a body to come back.
 	return st, done && (st != nil || !x.duplex), err
 }
 
+// unasked is a message that we did not ask for, as protobuf has it.
+func (x *exchange) unasked() *extproc.ProcessingRequest {
+	if x.req.Message != nil {
+		return x.req.Message
+	}
+	return &extproc.ProcessingRequest{Request: &extproc.ProcessingRequest_ResponseBody{
+		ResponseBody: &extproc.HttpBody{Body: x.req.Body, EndOfStream: x.req.EndOfStream},
+	}}
+}
+
 // readConfiguration looks for a filter whose static processing mode streams
 // bodies. Such a filter ignores our mode_override, so all we can do is copy.
-func (x *exchange) readConfiguration(c *extproc.ProtocolConfiguration) {
+func (x *exchange) readConfiguration(h *wire.Headers) {
 	const fds = extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED
-	x.duplex = c.GetRequestBodyMode() == fds || c.GetResponseBodyMode() == fds
-	if x.duplex && !x.srv.warned.Swap(true) {
+	if h.RequestBodyMode != fds && h.ResponseBodyMode != fds {
+		return
+	}
+	x.duplex = true
+	if !x.srv.warned.Swap(true) {
 		x.srv.log.Warn("the ext_proc filter's processing_mode streams bodies by itself, so its requests are only copied; " +
 			"set request_body_mode and response_body_mode to NONE and allow_mode_override to true")
 	}
 }
 
-func (x *exchange) requestHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (done bool, err error) {
-	r := newRequest(h.GetHeaders().GetHeaders())
+func (x *exchange) requestHeaders(h *wire.Headers) (done bool, err error) {
+	r := newRequest(h.Fields)
 	policy := x.srv.policies.Load().match(&r)
 	switch {
 	case policy == nil:
@@ -138,7 +144,7 @@ func (x *exchange) requestHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingR
 		return true, x.skip(bypassRollout)
 	}
 	x.policy = policy
-	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), attribute(m, "xds.cluster_name")
+	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), h.Attribute("xds.cluster_name")
 	x.cursor, x.hasCursor = r.Header("last-event-id")
 	x.endsSession = r.method == http.MethodDelete && x.id.source.Name == mcpSession
 	if policy.Mode == config.ModeInline && r.wantsEvents() {
@@ -156,14 +162,14 @@ func (x *exchange) skip(why bypass) error {
 	return x.g.SendMsg(x.srv.answers.skip)
 }
 
-func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (*stream, error) {
-	response := headers(h.GetHeaders().GetHeaders())
+func (x *exchange) responseHeaders(h *wire.Headers) (*stream, error) {
+	response := headers(h.Fields)
 	why := bypassNoRequest
 	if x.policy != nil {
 		if x.endsSession && strings.HasPrefix(response.get(":status"), "2") {
 			x.srv.store.drop(x.g.Context(), x.id.session())
 		}
-		why = judge(response, h.GetEndOfStream(), x.method == http.MethodHead)
+		why = judge(response, h.EndOfStream, x.method == http.MethodHead)
 		if why == bypassNone && x.srv.open.draining.Load() {
 			why = bypassDraining
 		}
@@ -174,7 +180,7 @@ func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.Processing
 		}
 		return nil, x.g.SendMsg(x.srv.answers.response)
 	}
-	if a := attribute(m, "upstream.address"); a != "" {
+	if a := h.Attribute("upstream.address"); a != "" {
 		x.upstream = a
 	}
 	x.id.assigned(response)
@@ -184,20 +190,6 @@ func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.Processing
 		return nil, err
 	}
 	return st, nil
-}
-
-func (x *exchange) send(m *extproc.ProcessingResponse) error {
-	return x.g.SendMsg(&wire.Response{Message: m})
-}
-
-// attribute reads one of the attributes that the filter was told to send.
-func attribute(m *extproc.ProcessingRequest, name string) string {
-	for _, set := range m.GetAttributes() {
-		if v := set.GetFields()[name]; v != nil {
-			return strings.Clone(v.GetStringValue())
-		}
-	}
-	return ""
 }
 
 // endOf turns the end of what Envoy sends into this handler's result: Envoy is

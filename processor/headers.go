@@ -3,14 +3,14 @@ package processor
 import (
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"holdfast/processor/wire"
 )
 
 const eventStream = "text/event-stream"
 
 // headers are a request's or a response's, as Envoy sends them: names in lower
 // case, pseudo-headers among them.
-type headers []*corev3.HeaderValue
+type headers []wire.Field
 
 // Header returns the value of a header; several values are joined with commas.
 //
@@ -24,17 +24,13 @@ func (h headers) Header(name string) (string, bool) {
 }
 
 func (h headers) join(name, separator string) (value string, ok bool) {
-	for _, hv := range h {
-		if hv.GetKey() != name {
+	for i := range h {
+		if string(h[i].Name) != name {
 			continue
 		}
-		v := hv.GetValue()
-		if raw := hv.GetRawValue(); len(raw) > 0 {
-			v = string(raw)
-		}
+		v := string(h[i].Value)
 		if ok {
-			value += separator + v
-			continue
+			v = value + separator + v
 		}
 		value, ok = v, true
 	}

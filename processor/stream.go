@@ -134,6 +134,12 @@ func (st *stream) received(err error) (done bool, _ error) {
 	case st.req.Message.GetResponseTrailers() != nil:
 		st.trailers = true
 		st.perform(st.srv.now(), splice.Ended{Cause: splice.CleanEnd}, &st.req)
+	case st.req.Headers != nil: // a second time
+		a := st.srv.answers.request
+		if st.req.Headers.Response {
+			a = st.srv.answers.response
+		}
+		_ = st.g.SendMsg(a)
 	default:
 		if a := letPass(st.req.Message, false); a != nil {
 			_ = st.sendMessage(wire.Response{Message: a})
