@@ -41,9 +41,9 @@ func scan(t reporter, limit int, chunks ...[]byte) trace {
 	t.Helper()
 	s := sse.NewScanner(limit)
 	var (
-		out     trace
-		all     []byte // fed
-		emitted []byte // handed out
+		out trace
+		all []byte // fed
+		at  int    // bytes of it handed out
 	)
 	for _, c := range chunks {
 		// The scanner sees a copy that is destroyed as soon as it is drained.
@@ -63,7 +63,10 @@ func scan(t reporter, limit int, chunks ...[]byte) trace {
 			if len(ev.Raw) == 0 {
 				t.Fatalf("empty piece %v", ev.Part)
 			}
-			emitted = append(emitted, ev.Raw...)
+			if !bytes.HasPrefix(all[at:], ev.Raw) {
+				t.Fatalf("piece %q, want the next bytes of %q", ev.Raw, all[at:])
+			}
+			at += len(ev.Raw)
 			out.pieces = append(out.pieces, piece{
 				Part: ev.Part, Raw: string(ev.Raw), HasBOM: ev.BOM,
 				ID: string(ev.ID), HasID: ev.HasID, Type: string(ev.Type),
@@ -72,8 +75,8 @@ func scan(t reporter, limit int, chunks ...[]byte) trace {
 			})
 		}
 		clear(chunk)
-		if got := string(emitted) + string(s.Held()); got != string(all) {
-			t.Fatalf("pieces and Held do not join to the input:\n got %q\nwant %q", got, all)
+		if !bytes.Equal(s.Held(), all[at:]) {
+			t.Fatalf("Held is %q, want the rest of the input %q", s.Held(), all[at:])
 		}
 		if n := len(s.Held()); n >= limitInForce(limit)+len("\uFEFF") {
 			t.Fatalf("%d bytes held, limit %d", n, limit)

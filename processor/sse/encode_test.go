@@ -22,11 +22,15 @@ func TestAppendEvent(t *testing.T) {
 		err  error
 	}{
 		{name: "nothing", want: "\n"},
-		{name: "all", m: sse.Message{ID: "1", HasID: true, Type: "e", Data: "a\nb", HasData: true, Retry: 1500 * time.Millisecond, HasRetry: true},
-			want: "retry: 1500\nid: 1\nevent: e\ndata: a\ndata: b\n\n"},
+		{
+			name: "all", m: sse.Message{ID: "1", HasID: true, Type: "e", Data: "a\nb", HasData: true, Retry: 1500 * time.Millisecond, HasRetry: true},
+			want: "retry: 1500\nid: 1\nevent: e\ndata: a\ndata: b\n\n",
+		},
 		{name: "empty values have a space", m: sse.Message{HasID: true, HasData: true}, want: "id: \ndata: \n\n"},
-		{name: "every line end splits data", m: sse.Message{Data: "a\rb\r\nc\n\rd\n", HasData: true},
-			want: "data: a\ndata: b\ndata: c\ndata: \ndata: d\ndata: \n\n"},
+		{
+			name: "every line end splits data", m: sse.Message{Data: "a\rb\r\nc\n\rd\n", HasData: true},
+			want: "data: a\ndata: b\ndata: c\ndata: \ndata: d\ndata: \n\n",
+		},
 		{name: "spaces are kept", m: sse.Message{ID: " 1 ", HasID: true, Data: " a", HasData: true}, want: "id:  1 \ndata:  a\n\n"},
 		{name: "data that no one asked for", m: sse.Message{Data: "a", ID: "\n", Retry: -1}, want: "\n"},
 		{name: "a retry is rounded up", m: sse.Message{Retry: time.Nanosecond, HasRetry: true}, want: "retry: 1\n\n"},

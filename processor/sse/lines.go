@@ -102,7 +102,7 @@ func (l *lines) past(i int) int {
 // What a line begins with, as a little-endian word; without the bytes that do
 // not count, which shifts take away.
 const (
-	idColonSpace    = 'i' | 'd'<<8 | ':'<<16 | ' '<<24
+	idColonSpace    = 'i'<<32 | 'd'<<40 | ':'<<48 | ' '<<56
 	dataColon       = 'd'<<24 | 'a'<<32 | 't'<<40 | 'a'<<48 | ':'<<56
 	eventColonSpace = 'e'<<8 | 'v'<<16 | 'e'<<24 | 'n'<<32 | 't'<<40 | ':'<<48 | ' '<<56
 )

@@ -32,60 +32,108 @@ func TestParts(t *testing.T) {
 		want   []got
 		held   string
 	}{
-		{name: "a block in one chunk", chunks: []string{"id: 1\ndata: a\n\n"},
-			want: []got{{sse.Whole, "id: 1\ndata: a\n\n"}}},
-		{name: "a block in pieces is held back", chunks: []string{"da", "ta: a\n", "\n"},
-			want: []got{{sse.Whole, "data: a\n\n"}}},
-		{name: "an unfinished block stays held", chunks: []string{"data: a\n\ndata: b\n", "id: 2"},
-			want: []got{{sse.Whole, "data: a\n\n"}}, held: "data: b\nid: 2"},
-		{name: "an empty chunk changes nothing", chunks: []string{"", "data: a\r", "", "\n\r", "", "\n"},
-			want: []got{{sse.Whole, "data: a\r\n\r"}, {sse.LineFeed, "\n"}}},
+		{
+			name: "a block in one chunk", chunks: []string{"id: 1\ndata: a\n\n"},
+			want: []got{{sse.Whole, "id: 1\ndata: a\n\n"}},
+		},
+		{
+			name: "a block in pieces is held back", chunks: []string{"da", "ta: a\n", "\n"},
+			want: []got{{sse.Whole, "data: a\n\n"}},
+		},
+		{
+			name: "an unfinished block stays held", chunks: []string{"data: a\n\ndata: b\n", "id: 2"},
+			want: []got{{sse.Whole, "data: a\n\n"}}, held: "data: b\nid: 2",
+		},
+		{
+			name: "an empty chunk changes nothing", chunks: []string{"", "data: a\r", "", "\n\r", "", "\n"},
+			want: []got{{sse.Whole, "data: a\r\n\r"}, {sse.LineFeed, "\n"}},
+		},
 
-		{name: "leading comments are parted from fields in one chunk", chunks: []string{": a\n:b\ndata: c\n:d\n\n"},
-			want: []got{{sse.Comment, ": a\n:b\n"}, {sse.Whole, "data: c\n:d\n\n"}}},
-		{name: "leading comments go out at once", chunks: []string{": a\n", ":b\n:c", "\n"},
-			want: []got{{sse.Comment, ": a\n"}, {sse.Comment, ":b\n"}, {sse.Comment, ":c\n"}}},
-		{name: "comments and their blank line together", chunks: []string{": a\r\n\r\n: b\n"},
-			want: []got{{sse.Whole, ": a\r\n\r\n"}, {sse.Comment, ": b\n"}}},
-		{name: "comments and a late blank line", chunks: []string{": a\n", "\n"},
-			want: []got{{sse.Comment, ": a\n"}, {sse.Whole, "\n"}}},
-		{name: "an unfinished comment is held", chunks: []string{": a\n: b"},
-			want: []got{{sse.Comment, ": a\n"}}, held: ": b"},
+		{
+			name: "leading comments are parted from fields in one chunk", chunks: []string{": a\n:b\ndata: c\n:d\n\n"},
+			want: []got{{sse.Comment, ": a\n:b\n"}, {sse.Whole, "data: c\n:d\n\n"}},
+		},
+		{
+			name: "leading comments go out at once", chunks: []string{": a\n", ":b\n:c", "\n"},
+			want: []got{{sse.Comment, ": a\n"}, {sse.Comment, ":b\n"}, {sse.Comment, ":c\n"}},
+		},
+		{
+			name: "comments and their blank line together", chunks: []string{": a\r\n\r\n: b\n"},
+			want: []got{{sse.Whole, ": a\r\n\r\n"}, {sse.Comment, ": b\n"}},
+		},
+		{
+			name: "comments and a late blank line", chunks: []string{": a\n", "\n"},
+			want: []got{{sse.Comment, ": a\n"}, {sse.Whole, "\n"}},
+		},
+		{
+			name: "an unfinished comment is held", chunks: []string{": a\n: b"},
+			want: []got{{sse.Comment, ": a\n"}}, held: ": b",
+		},
 
-		{name: "a block that ends with CR CR does not wait", chunks: []string{"data: a\r\r"},
-			want: []got{{sse.Whole, "data: a\r\r"}}},
-		{name: "its late LF belongs to it", chunks: []string{"data: a\r\n\r", "\ndata: b\n\n"},
-			want: []got{{sse.Whole, "data: a\r\n\r"}, {sse.LineFeed, "\n"}, {sse.Whole, "data: b\n\n"}}},
-		{name: "a comment's late LF", chunks: []string{": a\r", "\n", "\r", "\n"},
-			want: []got{{sse.Comment, ": a\r"}, {sse.LineFeed, "\n"}, {sse.Whole, "\r"}, {sse.LineFeed, "\n"}}},
-		{name: "a late LF inside a block is part of it", chunks: []string{"data: a\r", "\n\r\n"},
-			want: []got{{sse.Whole, "data: a\r\n\r\n"}}},
-		{name: "an LF that comes late but after a character", chunks: []string{"data: a\r", "x\n\n"},
-			want: []got{{sse.Whole, "data: a\rx\n\n"}}},
+		{
+			name: "a block that ends with CR CR does not wait", chunks: []string{"data: a\r\r"},
+			want: []got{{sse.Whole, "data: a\r\r"}},
+		},
+		{
+			name: "its late LF belongs to it", chunks: []string{"data: a\r\n\r", "\ndata: b\n\n"},
+			want: []got{{sse.Whole, "data: a\r\n\r"}, {sse.LineFeed, "\n"}, {sse.Whole, "data: b\n\n"}},
+		},
+		{
+			name: "a comment's late LF", chunks: []string{": a\r", "\n", "\r", "\n"},
+			want: []got{{sse.Comment, ": a\r"}, {sse.LineFeed, "\n"}, {sse.Whole, "\r"}, {sse.LineFeed, "\n"}},
+		},
+		{
+			name: "a late LF inside a block is part of it", chunks: []string{"data: a\r", "\n\r\n"},
+			want: []got{{sse.Whole, "data: a\r\n\r\n"}},
+		},
+		{
+			name: "an LF that comes late but after a character", chunks: []string{"data: a\r", "x\n\n"},
+			want: []got{{sse.Whole, "data: a\rx\n\n"}},
+		},
 
-		{name: "the byte order mark belongs to the first piece", chunks: []string{"\xEF", "\xBB", "\xBF", ": a\n", "data: b\n\n"},
-			want: []got{{sse.Comment, "\uFEFF: a\n"}, {sse.Whole, "data: b\n\n"}}},
-		{name: "the byte order mark before a blank line", chunks: []string{"\uFEFF\n"},
-			want: []got{{sse.Whole, "\uFEFF\n"}}},
+		{
+			name: "the byte order mark belongs to the first piece", chunks: []string{"\xEF", "\xBB", "\xBF", ": a\n", "data: b\n\n"},
+			want: []got{{sse.Comment, "\uFEFF: a\n"}, {sse.Whole, "data: b\n\n"}},
+		},
+		{
+			name: "the byte order mark before a blank line", chunks: []string{"\uFEFF\n"},
+			want: []got{{sse.Whole, "\uFEFF\n"}},
+		},
 		{name: "the byte order mark waits", chunks: []string{"\uFEFF"}, held: "\uFEFF"},
 
-		{name: "a block of just the limit is whole", limit: 10, chunks: []string{"data: ab\n\n"},
-			want: []got{{sse.Whole, "data: ab\n\n"}}},
-		{name: "the LF of its last CRLF does not count", limit: 10, chunks: []string{"data: ab\r\r\n"},
-			want: []got{{sse.Whole, "data: ab\r\r\n"}}},
-		{name: "a byte above the limit", limit: 9, chunks: []string{"data: ab\n\n"},
-			want: []got{{sse.Fragment, "data: ab\n"}, {sse.Last, "\n"}}},
-		{name: "above the limit bytes go out at once", limit: 10, chunks: []string{"data: ab", "cdef", "g\nda", "ta: h\n", "\n"},
+		{
+			name: "a block of just the limit is whole", limit: 10, chunks: []string{"data: ab\n\n"},
+			want: []got{{sse.Whole, "data: ab\n\n"}},
+		},
+		{
+			name: "the LF of its last CRLF does not count", limit: 10, chunks: []string{"data: ab\r\r\n"},
+			want: []got{{sse.Whole, "data: ab\r\r\n"}},
+		},
+		{
+			name: "a byte above the limit", limit: 9, chunks: []string{"data: ab\n\n"},
+			want: []got{{sse.Fragment, "data: ab\n"}, {sse.Last, "\n"}},
+		},
+		{
+			name: "above the limit bytes go out at once", limit: 10, chunks: []string{"data: ab", "cdef", "g\nda", "ta: h\n", "\n"},
 			want: []got{
-				{sse.Fragment, "data: abcdef"}, {sse.Fragment, "g\n"},
-				{sse.Fragment, "data: h\n"}, {sse.Last, "\n"},
-			}},
-		{name: "after an oversized block all is as before", limit: 9, chunks: []string{"data: ab\n\ndata: c\n\n"},
-			want: []got{{sse.Fragment, "data: ab\n"}, {sse.Last, "\n"}, {sse.Whole, "data: c\n\n"}}},
-		{name: "a comment above the limit is a block of its own", limit: 9, chunks: []string{": a\n: 3456789\ndata: b\n\n"},
-			want: []got{{sse.Comment, ": a\n"}, {sse.Fragment, ": 3456789"}, {sse.Last, "\n"}, {sse.Whole, "data: b\n\n"}}},
-		{name: "comments within the limit are not", limit: 9, chunks: []string{": 345678\n: 345678\n\n"},
-			want: []got{{sse.Whole, ": 345678\n: 345678\n\n"}}},
+				{sse.Fragment, "data: abcdef"},
+				{sse.Fragment, "g\n"},
+				{sse.Fragment, "data: h\n"},
+				{sse.Last, "\n"},
+			},
+		},
+		{
+			name: "after an oversized block all is as before", limit: 9, chunks: []string{"data: ab\n\ndata: c\n\n"},
+			want: []got{{sse.Fragment, "data: ab\n"}, {sse.Last, "\n"}, {sse.Whole, "data: c\n\n"}},
+		},
+		{
+			name: "a comment above the limit is a block of its own", limit: 9, chunks: []string{": a\n: 3456789\ndata: b\n\n"},
+			want: []got{{sse.Comment, ": a\n"}, {sse.Fragment, ": 3456789"}, {sse.Last, "\n"}, {sse.Whole, "data: b\n\n"}},
+		},
+		{
+			name: "comments within the limit are not", limit: 9, chunks: []string{": 345678\n: 345678\n\n"},
+			want: []got{{sse.Whole, ": 345678\n: 345678\n\n"}},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var chunks [][]byte
@@ -113,8 +161,10 @@ func TestOversizedFields(t *testing.T) {
 		want        piece
 	}{
 		{"id first", "id: 1\ndata: " + long + "\n\n", piece{ID: "1", HasID: true, HasData: true}},
-		{"id last", "data: " + long + "\nid: 1\nevent: e\nretry: 7\n\n",
-			piece{ID: "1", HasID: true, Type: "e", HasData: true, HasRetry: true, Retry: 7e6}},
+		{
+			"id last", "data: " + long + "\nid: 1\nevent: e\nretry: 7\n\n",
+			piece{ID: "1", HasID: true, Type: "e", HasData: true, HasRetry: true, Retry: 7e6},
+		},
 		{"a later id wins", "id: 1\ndata: " + long + "\nid: 2\n\n", piece{ID: "2", HasID: true, HasData: true}},
 		{"a later id with NUL does not", "id: 1\ndata: " + long + "\nid: 2\x00\n\n", piece{ID: "1", HasID: true, HasData: true}},
 		{"an id above the limit is unknown", "id: " + long + "\ndata: 1\n\n", piece{HasData: true}},
@@ -181,15 +231,30 @@ func TestIdleScannerIsSmall(t *testing.T) {
 	}
 }
 
+// TestFeedBeforeDrained: a driver that stops reading a chunk loses nothing.
 func TestFeedBeforeDrained(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("Feed lost bytes without a word")
+	const stream = "data: a\r\n\r\n: b\n\nid: 1\ndata: c\r\r\ndata: d\n\n: e\n"
+	for i := range stream {
+		for k := i; k < len(stream); k++ {
+			for reads := range 4 {
+				s := sse.NewScanner(0)
+				var out []byte
+				for n, chunk := range []string{stream[:i], stream[i:k], stream[k:]} {
+					s.Feed([]byte(chunk))
+					for r := 0; r < reads || n == 2; r++ {
+						ev, ok := s.Next()
+						if !ok {
+							break
+						}
+						out = append(out, ev.Raw...)
+					}
+				}
+				if string(out) != stream {
+					t.Fatalf("cut at %d and %d, %d reads: %q", i, k, reads, out)
+				}
+			}
 		}
-	}()
-	s := sse.NewScanner(0)
-	s.Feed([]byte("data: a\n\n"))
-	s.Feed([]byte("data: b\n\n"))
+	}
 }
 
 // TestZeroScanner: the zero value has the default limit.
@@ -236,8 +301,12 @@ func TestNoAllocations(t *testing.T) {
 func TestDripIsLinear(t *testing.T) {
 	const size = 512 << 10
 	for _, tt := range []struct{ name, line string }{
-		{"LF", "data: x\n"}, {"CR", "data: x\r"}, {"CRLF", "data: x\r\n"},
-		{"tabs", "data:\t\t\t\t\t\t\n"}, {"one line", "xxxxxxxx"}, {"comments", ":\r"},
+		{"LF", "data: x\n"},
+		{"CR", "data: x\r"},
+		{"CRLF", "data: x\r\n"},
+		{"tabs", "data:\t\t\t\t\t\t\n"},
+		{"one line", "xxxxxxxx"},
+		{"comments", ":\r"},
 	} {
 		for _, chunk := range []int{1, 255, size} {
 			stream := append(bytes.Repeat([]byte(tt.line), size/len(tt.line)), "\n\n"...)

@@ -75,14 +75,16 @@ func (s *Scanner) setLimit(limit int) {
 }
 
 // Feed gives the Scanner the next bytes of the stream. p is borrowed until Next
-// has returned false. The previous chunk must have been drained: Feed panics if
-// Next has not returned false since the last Feed, for bytes would be lost.
+// has returned false. That should be so of the previous chunk too: what is left
+// of one that was not drained comes first, at the price of copying it and p.
 func (s *Scanner) Feed(p []byte) {
-	if len(s.in.b) != 0 {
-		panic("sse: Scanner.Feed before Next returned false")
-	}
 	if s.limit == 0 {
 		s.setLimit(0)
+	}
+	if rest := s.in.b[s.pos:]; len(rest) != 0 {
+		p = slices.Concat(rest, p)
+	} else if len(s.in.b) != 0 {
+		s.drained()
 	}
 	s.in.b, s.pos = p, 0
 	s.in.find(0)
@@ -115,7 +117,7 @@ func (s *Scanner) Held() []byte {
 // line's first eight bytes, short lines are searched in place, and data lines,
 // being long, go straight to IndexByte and mostly end the block.
 func (s *Scanner) next(ev *Event) bool {
-	b, i := s.in.b[:len(s.in.b):len(s.in.b)], s.pos
+	b, i := slices.Clip(s.in.b), s.pos
 	if s.flags != begun || len(s.hold) != 0 || i >= len(b) {
 		return s.resume(ev)
 	}
@@ -167,7 +169,7 @@ func (s *Scanner) next(ev *Event) bool {
 		switch {
 		case isData:
 			f.hasData = true
-		case uint32(word) == idColonSpace && near:
+		case word<<32 == idColonSpace && near:
 			f.idLo, f.idHi, f.hasID = int32(i-start+4), int32(end-start), true
 		case word<<8 == eventColonSpace:
 			f.typeLo, f.typeHi = int32(i-start+7), int32(end-start)
@@ -303,7 +305,7 @@ func (s *Scanner) lineFeed(ev *Event) bool {
 }
 
 func (s *Scanner) emit(ev *Event, p Part, raw []byte) {
-	ev.Part, ev.Raw = p, raw[:len(raw):len(raw)]
+	ev.Part, ev.Raw = p, slices.Clip(raw)
 }
 
 // scanComments is next where the line at pos is a comment and nothing is held.
