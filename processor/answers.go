@@ -2,6 +2,7 @@ package processor
 
 import (
 	"bytes"
+	"errors"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
@@ -22,25 +23,23 @@ type answers struct {
 	response wire.Encoded // go on
 }
 
-func newAnswers() answers {
+func newAnswers() (answers, error) {
 	skip := requestAnswer(nil)
 	skip.ModeOverride = &extprocfilterv3.ProcessingMode{ResponseHeaderMode: extprocfilterv3.ProcessingMode_SKIP}
-	return answers{
-		request:  encode(requestAnswer(nil)),
-		identity: encode(requestAnswer(identityOnly())),
-		skip:     encode(skip),
-		response: encode(responseAnswer()),
-	}
+	var a answers
+	err := errors.Join(
+		encode(&a.request, requestAnswer(nil)),
+		encode(&a.identity, requestAnswer(identityOnly())),
+		encode(&a.skip, skip),
+		encode(&a.response, responseAnswer()),
+	)
+	return a, err
 }
 
-// encode is for messages that are made of constants and of text that is known to
-// be UTF-8: encoding them cannot fail.
-func encode(m *extproc.ProcessingResponse) wire.Encoded {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		panic(err)
-	}
-	return b
+// encode gives the same bytes for the same message.
+func encode(to *wire.Encoded, m *extproc.ProcessingResponse) (err error) {
+	*to, err = proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	return err
 }
 
 func requestAnswer(m *extproc.HeaderMutation) *extproc.ProcessingResponse {
@@ -78,16 +77,20 @@ type watchAnswer struct {
 	id      int // where the ID begins
 }
 
-func newWatchAnswer(p *config.Policy) watchAnswer {
-	lowest, highest := encodeWatch(p, 0), encodeWatch(p, ^live.ID(0))
+func newWatchAnswer(p *config.Policy) (watchAnswer, error) {
+	var lowest, highest wire.Encoded
+	err := errors.Join(encodeWatch(&lowest, p, 0), encodeWatch(&highest, p, ^live.ID(0)))
+	if err != nil {
+		return watchAnswer{}, err
+	}
 	id := 0 // where they begin to differ
 	for lowest[id] == highest[id] {
 		id++
 	}
-	return watchAnswer{encoded: lowest, id: id}
+	return watchAnswer{encoded: lowest, id: id}, nil
 }
 
-func encodeWatch(p *config.Policy, id live.ID) wire.Encoded {
+func encodeWatch(to *wire.Encoded, p *config.Policy, id live.ID) error {
 	r := responseAnswer()
 	// The body goes through us from here on. Full-duplex mode demands trailers too.
 	r.ModeOverride = &extprocfilterv3.ProcessingMode{
@@ -99,7 +102,7 @@ func encodeWatch(p *config.Policy, id live.ID) wire.Encoded {
 		"mode":      structpb.NewStringValue(p.Mode.String()),
 		streamField: structpb.NewStringValue(id.String()),
 	})
-	return encode(r)
+	return encode(to, r)
 }
 
 // of is the answer for a stream.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
@@ -51,6 +52,11 @@ func inWorld(t *testing.T, policies string, f func(w *world), change ...func(*Op
 		defer w.close()
 		f(w)
 	})
+}
+
+// pass lets time pass in the bubble.
+func pass(d time.Duration) {
+	time.Sleep(d)
 }
 
 func newWorld(t *testing.T, policies string, change ...func(*Options)) *world {

@@ -28,10 +28,14 @@ func (s *Server) SetPolicies(p *config.Policies) error {
 		if err := policy.Splice.Validate(); err != nil {
 			return fmt.Errorf("processor: policy %q: %w", policy.Name, err)
 		}
+		watch, err := newWatchAnswer(policy)
+		if err != nil {
+			return fmt.Errorf("processor: policy %q: %w", policy.Name, err)
+		}
 		snap.bound[policy] = &boundPolicy{
 			Policy:  policy,
 			metrics: s.metrics.policy(policy),
-			watch:   newWatchAnswer(policy),
+			watch:   watch,
 		}
 	}
 	s.policies.Store(snap)

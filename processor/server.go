@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,18 +47,19 @@ const defaultStoreTimeout = 100 * time.Millisecond
 type Server struct {
 	extproc.UnimplementedExternalProcessorServer
 
-	policies atomic.Pointer[snapshot]
-	store    guardedStore
-	log      *zap.Logger
-	metrics  *metrics
-	live     *live.Registry
-	now      func() time.Time
-	random   func() uint64
-	health   *health.Server
-	answers  answers
-	open     openCount
-	lines    lines
-	warned   atomic.Bool // of a filter that streams bodies by itself
+	policies  atomic.Pointer[snapshot]
+	store     guardedStore
+	log       *zap.Logger
+	metrics   *metrics
+	live      *live.Registry
+	now       func() time.Time
+	random    func() uint64
+	health    *health.Server
+	answers   answers
+	open      openCount
+	lines     lines
+	responses sync.Pool   // *wire.Response
+	warned    atomic.Bool // of a filter that streams bodies by itself
 
 	// newMachine is splice.New; a test puts one there that fails.
 	newMachine func(now time.Time, p *splice.Policy, s splice.Start) machine
@@ -86,6 +89,10 @@ func NewServer(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	fixed, err := newAnswers()
+	if err != nil {
+		return nil, fmt.Errorf("processor: %w", err)
+	}
 	s := &Server{
 		log:     o.Logger,
 		metrics: m,
@@ -93,7 +100,7 @@ func NewServer(o Options) (*Server, error) {
 		now:     o.Now,
 		random:  o.Random,
 		health:  health.NewServer(),
-		answers: newAnswers(),
+		answers: fixed,
 		open:    openCount{none: make(chan struct{}, 1)},
 		newMachine: func(now time.Time, p *splice.Policy, start splice.Start) machine {
 			return splice.New(now, p, start)

@@ -35,7 +35,6 @@ type stream struct {
 	g      grpc.ServerStream
 	gate   gate
 	req    wire.Request // the handler's, with or without the gate
-	resp   wire.Response
 	alarm  alarm
 	status error // what the handler returns once the stream has ended
 
@@ -275,9 +274,16 @@ func (st *stream) sendBody(body []byte, from *wire.Request) error {
 // sendMessage hands a message to the transport. It waits while Envoy takes
 // nothing more, that is, while the client does not read.
 func (st *stream) sendMessage(r wire.Response) error {
-	st.resp = r
-	err := st.g.SendMsg(&st.resp)
-	st.resp = wire.Response{}
+	// What is sent as an interface lives on the heap. A stream that idles need
+	// not keep it, one that sends should not make it anew.
+	resp, _ := st.srv.responses.Get().(*wire.Response)
+	if resp == nil {
+		resp = new(wire.Response)
+	}
+	*resp = r
+	err := st.g.SendMsg(resp)
+	*resp = wire.Response{}
+	st.srv.responses.Put(resp)
 	return err
 }
 

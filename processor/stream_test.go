@@ -61,7 +61,7 @@ func TestObserveTouchesNothing(t *testing.T) {
 			e.chunk(c)
 			e.wantBody(c)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		e.nothing()
 		e.end("")
 		if meta := e.wantEnd(""); meta["mode"] != "observe" || meta["events"] != 2.0 {
@@ -88,7 +88,7 @@ func TestTrailers(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	inWorld(t, `- {name: p, heartbeat: 15s}`, func(w *world) {
 		e := w.stream("GET", "/")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		e.nothing() // Envoy takes no chunk from us before one of the origin's
 		e.chunk("data: 1\n\n")
 		e.wantBody("data: 1\n\n")
@@ -103,7 +103,7 @@ func TestHeartbeat(t *testing.T) {
 		}
 		// A deadline that moves with every event is kept without re-arming.
 		for range 20 {
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			e.chunk("data: 2\n\n")
 			e.wantBody("data: 2\n\n")
 		}
@@ -237,7 +237,7 @@ func TestBlockedClient(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		time.Sleep(time.Minute) // heartbeats are due, and wait at the gate
+		pass(time.Minute) // heartbeats are due, and wait at the gate
 		streams := w.srv.live.Snapshot(0, 10)
 		if len(streams) != 1 || streams[0].Events == 0 || streams[0].Events == 100 {
 			t.Errorf("snapshot: %+v", streams)

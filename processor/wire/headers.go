@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"sync"
+
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -46,7 +48,14 @@ type Headers struct {
 
 	Fields []Field
 
-	message []byte // all of it
+	message []byte     // all of it
+	home    *sync.Pool // where it goes when it is done with; nil: nowhere
+}
+
+// reset makes h that of another message.
+func (h *Headers) reset(response bool, message []byte) {
+	clear(h.Fields)
+	*h = Headers{Response: response, Fields: h.Fields[:0], message: message, home: h.home}
 }
 
 // Attribute returns one of the attributes that the filter was told to send, if
@@ -177,7 +186,8 @@ func (h *Headers) parseBeside() error {
 
 func (h *Headers) parseConfig(b []byte) error {
 	return walk(b, func(num protowire.Number, typ protowire.Type, _ []byte, x uint64) {
-		mode := extprocfilterv3.ProcessingMode_BodySendMode(int32(x)) //nolint:gosec // enums are cut to 32 bits: https://protobuf.dev/programming-guides/encoding/#signed-ints
+		// An enum is an int32 on the wire; protobuf cuts larger varints off likewise.
+		mode := extprocfilterv3.ProcessingMode_BodySendMode(int32(x))
 		switch {
 		case typ != protowire.VarintType:
 		case num == configRequestBodyMode:

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"sync"
 
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/mem"
@@ -40,6 +41,10 @@ func (r *Request) Free() {
 	if r.buf != nil {
 		r.buf.Free()
 	}
+	if r.Headers != nil && r.Headers.home != nil {
+		r.Headers.reset(false, nil)
+		r.Headers.home.Put(r.Headers)
+	}
 	*r = Request{}
 }
 
@@ -55,13 +60,12 @@ func (c *Codec) unmarshalRequest(data mem.BufferSlice, r *Request) error {
 		// finds line ends at memory speed only within one slice.
 		buf = data.MaterializeToBuffer(c.pool)
 	}
-	known, err := r.parse(buf.ReadOnlyData())
+	known, err := r.parse(buf.ReadOnlyData(), &c.headers)
+	r.buf = buf
 	if err == nil && known {
-		r.buf = buf
 		return nil
 	}
-	buf.Free()
-	*r = Request{}
+	r.Free()
 	if err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (c *Codec) unmarshalOther(data mem.BufferSlice, r *Request) error {
 // of the headers, and says false for any other. What else there may be beside a
 // chunk (attributes, metadata, what future versions add) carries nothing that
 // its answer depends on, so it is skipped, whatever the order of the fields.
-func (r *Request) parse(b []byte) (known bool, err error) {
+func (r *Request) parse(b []byte, pool *sync.Pool) (known bool, err error) {
 	whole := b
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -120,7 +124,10 @@ func (r *Request) parse(b []byte) (known bool, err error) {
 			if n < 0 {
 				return false, malformed(n)
 			}
-			r.Headers = &Headers{Response: num == responseHeaders, message: whole, Fields: make([]Field, 0, 16)}
+			if r.Headers, _ = pool.Get().(*Headers); r.Headers == nil {
+				r.Headers = &Headers{home: pool}
+			}
+			r.Headers.reset(num == responseHeaders, whole)
 			if err := r.Headers.parse(v); err != nil {
 				return false, err
 			}
