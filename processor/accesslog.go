@@ -62,8 +62,10 @@ func (a *accessLog) StreamAccessLogs(g accesslog.AccessLogService_StreamAccessLo
 }
 
 func (a *accessLog) entry(p *accesslogdata.AccessLogCommon) {
-	if p.GetIntermediateLogEntry() {
-		return
+	switch p.GetAccessLogType() {
+	case accesslogdata.AccessLogType_DownstreamStart, accesslogdata.AccessLogType_DownstreamPeriodic,
+		accesslogdata.AccessLogType_DownstreamTunnelSuccessfullyEstablished:
+		return // the request is not over
 	}
 	fields := p.GetMetadata().GetFilterMetadata()[namespace].GetFields()
 	id, err := live.ParseID(fields[streamField].GetStringValue())

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// logs sends one entry of Envoy's access log.
-func (w *world) logsEntry(stream string, flags *accesslogdata.ResponseFlags, intermediate bool) {
+// logsEntry sends one entry of Envoy's access log.
+func (w *world) logsEntry(stream string, flags *accesslogdata.ResponseFlags, kind accesslogdata.AccessLogType) {
 	w.Helper()
 	g, err := accesslog.NewAccessLogServiceClient(w.conn).StreamAccessLogs(context.Background())
 	if err != nil {
@@ -23,9 +23,9 @@ func (w *world) logsEntry(stream string, flags *accesslogdata.ResponseFlags, int
 	err = g.Send(&accesslog.StreamAccessLogsMessage{LogEntries: &accesslog.StreamAccessLogsMessage_HttpLogs{
 		HttpLogs: &accesslog.StreamAccessLogsMessage_HTTPAccessLogEntries{LogEntry: []*accesslogdata.HTTPAccessLogEntry{{
 			CommonProperties: &accesslogdata.AccessLogCommon{
-				Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{namespace: meta}},
-				ResponseFlags:        flags,
-				IntermediateLogEntry: intermediate,
+				Metadata:      &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{namespace: meta}},
+				ResponseFlags: flags,
+				AccessLogType: kind,
 			},
 		}}},
 	}})
@@ -39,6 +39,7 @@ func (w *world) logsEntry(stream string, flags *accesslogdata.ResponseFlags, int
 // Envoy drops our stream alike whether the upstream failed or the client left;
 // only its access log tells.
 func TestAccessLogTellsCutFromGone(t *testing.T) {
+	const end = accesslogdata.AccessLogType_DownstreamEnd
 	upstream := &accesslogdata.ResponseFlags{UpstreamProtocolError: true}
 	client := &accesslogdata.ResponseFlags{DownstreamConnectionTermination: true, UpstreamRemoteReset: true}
 	for name, c := range map[string]struct {
@@ -59,12 +60,12 @@ func TestAccessLogTellsCutFromGone(t *testing.T) {
 				id := w.srv.live.Snapshot(0, 1)[0].ID
 				e.chunk("data: 1\n\n")
 				e.wantBody("data: 1\n\n")
-				w.logsEntry("no id", upstream, false)
-				w.logsEntry("0123456789abcdef", upstream, false)
-				w.logsEntry(id, upstream, true)
+				w.logsEntry("no id", upstream, end)
+				w.logsEntry("0123456789abcdef", upstream, end)
+				w.logsEntry(id, upstream, accesslogdata.AccessLogType_DownstreamPeriodic)
 				if c.first {
-					w.logsEntry(id, c.flags, false)
-					w.logsEntry(id, upstream, false)
+					w.logsEntry(id, c.flags, end)
+					w.logsEntry(id, upstream, end)
 				}
 				e.leave()
 				synctest.Wait()
@@ -72,7 +73,7 @@ func TestAccessLogTellsCutFromGone(t *testing.T) {
 					if n := w.logs.FilterMessage("stream ended").Len(); n != 0 {
 						t.Fatal("the outcome was settled before Envoy told")
 					}
-					w.logsEntry(id, c.flags, false)
+					w.logsEntry(id, c.flags, end)
 				}
 				w.wantOutcome(c.outcome)
 			})
@@ -92,7 +93,7 @@ func TestAccessLogThatNeverComes(t *testing.T) {
 		back := w.stream("GET", "/", "last-event-id: 1")
 		back.chunk("id: 1\ndata: 1\n\n")
 		back.nothing()
-		time.Sleep(verdictPatience)
+		elapse(verdictPatience)
 		w.wantOutcome("client_gone")
 		if d := time.Since(began); d != verdictPatience {
 			t.Errorf("waited %v", d)

@@ -1,35 +1,45 @@
 package processor
 
 import (
+	"bytes"
+	"errors"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"holdfast/processor/config"
 	"holdfast/processor/live"
+	"holdfast/processor/wire"
 )
 
-// answers are the messages that are the same for every request. They are
-// encoded concurrently and never written to.
+// answers are the messages that are the same for every request.
 type answers struct {
-	request  *extproc.ProcessingResponse // go on
-	identity *extproc.ProcessingResponse // go on, and ask the upstream for no compression
-	skip     *extproc.ProcessingResponse // go on, and show me nothing more
-	response *extproc.ProcessingResponse // go on
+	request  wire.Encoded // go on
+	identity wire.Encoded // go on, and ask the upstream for no compression
+	skip     wire.Encoded // go on, and show me nothing more
+	response wire.Encoded // go on
 }
 
-func newAnswers() answers {
-	return answers{
-		request:  requestAnswer(nil),
-		identity: requestAnswer(identityOnly()),
-		skip: func() *extproc.ProcessingResponse {
-			r := requestAnswer(nil)
-			r.ModeOverride = &filterv3.ProcessingMode{ResponseHeaderMode: filterv3.ProcessingMode_SKIP}
-			return r
-		}(),
-		response: responseAnswer(),
-	}
+func newAnswers() (answers, error) {
+	skip := requestAnswer(nil)
+	skip.ModeOverride = &extprocfilterv3.ProcessingMode{ResponseHeaderMode: extprocfilterv3.ProcessingMode_SKIP}
+	var a answers
+	err := errors.Join(
+		encode(&a.request, requestAnswer(nil)),
+		encode(&a.identity, requestAnswer(identityOnly())),
+		encode(&a.skip, skip),
+		encode(&a.response, responseAnswer()),
+	)
+	return a, err
+}
+
+// encode gives the same bytes for the same message.
+func encode(to *wire.Encoded, m *extproc.ProcessingResponse) (err error) {
+	*to, err = proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	return err
 }
 
 func requestAnswer(m *extproc.HeaderMutation) *extproc.ProcessingResponse {
@@ -58,21 +68,48 @@ func identityOnly() *extproc.HeaderMutation {
 	}}}
 }
 
-// watchAnswer is the answer to the response headers of an event stream: the
-// body goes through us from here on. Full-duplex mode demands trailers too.
-func watchAnswer(p *config.Policy, mode config.Mode, id live.ID) *extproc.ProcessingResponse {
+// watchAnswer is the answer to the response headers of a policy's event streams,
+// but for the stream's ID: all IDs have the same length, so one takes the place
+// of another. (As protobuf structs the answer would be half of all the garbage
+// that an opening stream leaves.)
+type watchAnswer struct {
+	encoded wire.Encoded
+	id      int // where the ID begins
+}
+
+func newWatchAnswer(p *config.Policy) (watchAnswer, error) {
+	var lowest, highest wire.Encoded
+	err := errors.Join(encodeWatch(&lowest, p, 0), encodeWatch(&highest, p, ^live.ID(0)))
+	if err != nil {
+		return watchAnswer{}, err
+	}
+	id := 0 // where they begin to differ
+	for lowest[id] == highest[id] {
+		id++
+	}
+	return watchAnswer{encoded: lowest, id: id}, nil
+}
+
+func encodeWatch(to *wire.Encoded, p *config.Policy, id live.ID) error {
 	r := responseAnswer()
-	r.ModeOverride = &filterv3.ProcessingMode{
-		ResponseBodyMode:    filterv3.ProcessingMode_FULL_DUPLEX_STREAMED,
-		ResponseTrailerMode: filterv3.ProcessingMode_SEND,
+	// The body goes through us from here on. Full-duplex mode demands trailers too.
+	r.ModeOverride = &extprocfilterv3.ProcessingMode{
+		ResponseBodyMode:    extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED,
+		ResponseTrailerMode: extprocfilterv3.ProcessingMode_SEND,
 	}
 	r.DynamicMetadata = metadata(map[string]*structpb.Value{
-		"policy": structpb.NewStringValue(p.Name),
-		"mode":   structpb.NewStringValue(mode.String()),
-
+		"policy":    structpb.NewStringValue(shorten(p.Name)),
+		"mode":      structpb.NewStringValue(inlineMode(p).String()),
 		streamField: structpb.NewStringValue(id.String()),
 	})
-	return r
+	return encode(to, r)
+}
+
+// of is the answer for a stream.
+func (w watchAnswer) of(id live.ID) wire.Encoded {
+	b := bytes.Clone(w.encoded)
+	copy(b[w.id:], id.String())
+	return b
 }
 
 func bodyAnswer(body []byte, end bool, meta *structpb.Struct) *extproc.ProcessingResponse {
@@ -125,10 +162,6 @@ func letPass(m *extproc.ProcessingRequest, duplex bool) *extproc.ProcessingRespo
 		return new(extproc.BodyResponse)
 	}
 	switch v := m.GetRequest().(type) {
-	case *extproc.ProcessingRequest_RequestHeaders:
-		return requestAnswer(nil)
-	case *extproc.ProcessingRequest_ResponseHeaders:
-		return responseAnswer()
 	case *extproc.ProcessingRequest_RequestBody:
 		return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestBody{RequestBody: pass(v.RequestBody)}}
 	case *extproc.ProcessingRequest_ResponseBody:

@@ -30,25 +30,25 @@ const (
 	bypassReasons          // how many there are
 )
 
-var bypassNames = [bypassReasons]string{
-	bypassNone:      "none",
-	bypassNoPolicy:  "no_policy",
-	bypassOff:       "off",
-	bypassRollout:   "rollout",
-	bypassDraining:  "draining",
-	bypassNoRequest: "no_request_headers",
-	bypassType:      "not_event_stream",
-	bypassStatus:    "status",
-	bypassEncoded:   "encoded",
-	bypassNoBody:    "no_body",
-	bypassStatic:    "static_mode",
-	bypassFault:     "fault",
-	bypassOwn:       "own_fetch",
-	bypassLoop:      "loop",
-	bypassTicket:    "no_ticket",
+func (b bypass) String() string {
+	return [bypassReasons]string{
+		bypassNone:      "none",
+		bypassNoPolicy:  "no_policy",
+		bypassOff:       "off",
+		bypassRollout:   "rollout",
+		bypassDraining:  "draining",
+		bypassNoRequest: "no_request_headers",
+		bypassType:      "not_event_stream",
+		bypassStatus:    "status",
+		bypassEncoded:   "encoded",
+		bypassNoBody:    "no_body",
+		bypassStatic:    "static_mode",
+		bypassFault:     "fault",
+		bypassOwn:       "own_fetch",
+		bypassLoop:      "loop",
+		bypassTicket:    "no_ticket",
+	}[b]
 }
-
-func (b bypass) String() string { return bypassNames[b] }
 
 // judge decides by a response's headers whether its body is to be watched.
 //

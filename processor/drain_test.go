@@ -22,7 +22,7 @@ func TestDrain(t *testing.T) {
 	inWorld(t, inline, func(w *world) {
 		health := grpc_health_v1.NewHealthClient(w.conn)
 		check := func() grpc_health_v1.HealthCheckResponse_ServingStatus {
-			r, err := health.Check(context.Background(), &grpc_health_v1.HealthCheckRequest{})
+			r, err := health.Check(w.Context(), &grpc_health_v1.HealthCheckRequest{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func TestDrain(t *testing.T) {
 		if d := time.Since(began); d > 10*time.Second {
 			t.Errorf("told after %v", d)
 		}
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		busy.chunk(": 2\n\ndata: 3")
 		wantDrained(busy, "data: 2\n\n")
 		// A POST cannot be had again: it gets all the time there is, and its
@@ -101,7 +101,7 @@ func TestDrainIsBounded(t *testing.T) {
 		waiting := w.dial()
 		waiting.ask(requestMessage("GET", "/"))
 		defer waiting.leave()
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(w.Context())
 		cancel()
 		if err := w.srv.Drain(ctx, DrainOptions{Deadline: time.Hour}); !errors.Is(err, context.Canceled) {
 			t.Errorf("err: %v", err)

@@ -8,7 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -43,23 +43,18 @@ type exchange struct {
 
 	policy *boundPolicy // nil: the request's headers were not shown
 	id     identity
-	facts  facts
-	target health.Target // who answers
-	head   headers       // the request's, while its continuation may have to be asked for
 
-	bodiless bool // the request ended with its headers
-	armed    bool // the request came with a header that only we may set
-	started  bool // the first message was read
-	duplex   bool // by its static configuration, Envoy streams bodies through us
-}
+	method, path, upstream string // path without its query
+	cursor                 string // the client's Last-Event-ID, if hasCursor
+	hasCursor              bool
+	endsSession            bool // DELETE of an MCP session
 
-// facts are what is kept of a request's headers.
-type facts struct {
-	method, path string // path without its query
-	cursor       string
-	upstream     string
-	hasCursor    bool
-	endsSession  bool // DELETE of an MCP session
+	target   health.Target // who answers
+	head     headers       // the request's, while its continuation may have to be asked for
+	bodiless bool          // the request ended with its headers
+	armed    bool          // the request came with a header that only we may set
+
+	duplex bool // by its static configuration, Envoy streams bodies through us
 }
 
 // headers deals with everything up to the answer to the response headers. It
@@ -90,49 +85,57 @@ func (s *Server) headers(g grpc.ServerStream) (st *inlined, err error) {
 // message answers one message. done means that this gRPC stream has nothing
 // more to do, or that st goes on with it.
 func (x *exchange) message() (st *inlined, done bool, err error) {
-	m := x.req.Message
-	if m == nil { // a body that we did not ask for
-		m = &extproc.ProcessingRequest{Request: &extproc.ProcessingRequest_ResponseBody{
-			ResponseBody: &extproc.HttpBody{Body: x.req.Body, EndOfStream: x.req.EndOfStream},
-		}}
-	}
-	if m.GetObservabilityMode() {
+	h := x.req.Headers
+	switch {
+	case h == nil:
+		if a := letPass(x.unasked(), x.duplex); a != nil {
+			err = x.g.SendMsg(&wire.Response{Message: a})
+		}
+		return nil, false, err
+	case h.Observability:
 		// "the server should not respond to this message […]. However, it may
 		// still close the stream"
+		// https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
 		return nil, true, nil
 	}
-	if !x.started {
-		x.started = true
-		x.readConfiguration(m.GetProtocolConfig())
-	}
-	switch v := m.GetRequest().(type) {
-	case *extproc.ProcessingRequest_RequestHeaders:
-		done, err = x.requestHeaders(v.RequestHeaders, m)
-	case *extproc.ProcessingRequest_ResponseHeaders:
-		st, done, err = x.responseHeaders(v.ResponseHeaders, m)
-	default:
-		if a := letPass(m, x.duplex); a != nil {
-			err = x.send(a)
-		}
+	x.readConfiguration(h)
+	if h.Response {
+		st, err = x.responseHeaders(h)
+		done = true
+	} else {
+		done, err = x.requestHeaders(h)
 	}
 	// In full-duplex mode Envoy waits for all of a body to come back.
 	return st, done && (st != nil || !x.duplex), err
 }
 
+// unasked is a message that we did not ask for, as protobuf has it.
+func (x *exchange) unasked() *extproc.ProcessingRequest {
+	if x.req.Message != nil {
+		return x.req.Message
+	}
+	return &extproc.ProcessingRequest{Request: &extproc.ProcessingRequest_ResponseBody{
+		ResponseBody: &extproc.HttpBody{Body: x.req.Body, EndOfStream: x.req.EndOfStream},
+	}}
+}
+
 // readConfiguration looks for a filter whose static processing mode streams
 // bodies. Such a filter ignores our mode_override, so all we can do is copy.
-func (x *exchange) readConfiguration(c *extproc.ProtocolConfiguration) {
-	const fds = filterv3.ProcessingMode_FULL_DUPLEX_STREAMED
-	x.duplex = c.GetRequestBodyMode() == fds || c.GetResponseBodyMode() == fds
-	if x.duplex && !x.srv.warned.Swap(true) {
+func (x *exchange) readConfiguration(h *wire.Headers) {
+	const fds = extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED
+	if h.RequestBodyMode != fds && h.ResponseBodyMode != fds {
+		return
+	}
+	x.duplex = true
+	if !x.srv.warned.Swap(true) {
 		x.srv.log.Warn("the ext_proc filter's processing_mode streams bodies by itself, so its requests are only copied; " +
 			"set request_body_mode and response_body_mode to NONE and allow_mode_override to true")
 	}
 }
 
-func (x *exchange) requestHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (done bool, err error) {
-	r := newRequest(h.GetHeaders().GetHeaders())
-	x.armed, x.bodiless = r.has(pass.TicketHeader) || r.has(pass.PassHeader), h.GetEndOfStream()
+func (x *exchange) requestHeaders(h *wire.Headers) (done bool, err error) {
+	r := newRequest(h.Fields)
+	x.armed, x.bodiless = r.has(pass.TicketHeader) || r.has(pass.PassHeader), h.EndOfStream
 	if own, why := x.wayBack(&r); own {
 		return true, x.skip(why)
 	}
@@ -152,26 +155,19 @@ func (x *exchange) requestHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingR
 		return true, x.skip(bypassRollout)
 	}
 	x.policy = policy
-	x.facts = facts{
-		method:      r.method,
-		path:        withoutQuery(r.path),
-		upstream:    attribute(m, "xds.cluster_name"),
-		endsSession: r.method == http.MethodDelete && x.id.source.Name == mcpSession,
-	}
-	x.facts.cursor, x.facts.hasCursor = r.Header("last-event-id")
+	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), h.Attribute("xds.cluster_name")
+	x.cursor, x.hasCursor = r.Header("last-event-id")
+	x.endsSession = r.method == http.MethodDelete && x.id.source.Name == mcpSession
 	if x.holds(&r) && x.relays() {
 		return true, x.ticket(&r)
 	}
-	x.head = r.headers
+	if x.resumable() {
+		x.head = r.clone()
+	}
 	if policy.Mode != config.ModeObserve && r.wantsEvents() {
 		return false, x.answer(x.srv.answers.identity)
 	}
 	return false, x.answer(x.srv.answers.request)
-}
-
-// answer answers the request's headers.
-func (x *exchange) answer(a *extproc.ProcessingResponse) error {
-	return x.send(disarm(a, x.armed))
 }
 
 // skip answers a request's headers for good.
@@ -183,14 +179,14 @@ func (x *exchange) skip(why bypass) error {
 	return x.answer(x.srv.answers.skip)
 }
 
-func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.ProcessingRequest) (*inlined, bool, error) {
-	response := headers(h.GetHeaders().GetHeaders())
+func (x *exchange) responseHeaders(h *wire.Headers) (*inlined, error) {
+	response := headers(h.Fields)
 	why := bypassNoRequest
 	if x.policy != nil {
-		if x.facts.endsSession && strings.HasPrefix(response.get(":status"), "2") {
+		if x.endsSession && strings.HasPrefix(response.get(":status"), "2") {
 			x.srv.store.drop(x.g.Context(), x.id.session())
 		}
-		why = judge(response, h.GetEndOfStream(), x.facts.method == http.MethodHead)
+		why = judge(response, h.EndOfStream, x.method == http.MethodHead)
 		if why == bypassNone && x.srv.open.draining.Load() {
 			why = bypassDraining
 		}
@@ -199,33 +195,19 @@ func (x *exchange) responseHeaders(h *extproc.HttpHeaders, m *extproc.Processing
 		if !x.duplex { // else it was counted with its request
 			x.srv.metrics.bypassed[why].Inc()
 		}
-		return nil, true, x.send(x.srv.answers.response)
+		return nil, x.g.SendMsg(x.srv.answers.response)
 	}
-	x.target.Cluster = x.facts.upstream
-	if a := attribute(m, "upstream.address"); a != "" {
-		x.facts.upstream, x.target.Address = a, a
+	x.target.Cluster = x.upstream
+	if a := h.Attribute("upstream.address"); a != "" {
+		x.upstream, x.target.Address = a, a
 	}
 	x.id.assigned(response)
 	st := x.begin(response)
-	if err := x.send(watchAnswer(x.policy.Policy, st.mode, st.id)); err != nil {
+	if err := x.g.SendMsg(x.policy.watch.of(st.id)); err != nil {
 		st.abandon()
-		return nil, true, err
+		return nil, err
 	}
-	return st, true, nil
-}
-
-func (x *exchange) send(m *extproc.ProcessingResponse) error {
-	return x.g.SendMsg(&wire.Response{Message: m})
-}
-
-// attribute reads one of the attributes that the filter was told to send.
-func attribute(m *extproc.ProcessingRequest, name string) string {
-	for _, set := range m.GetAttributes() {
-		if v := set.GetFields()[name]; v != nil {
-			return strings.Clone(v.GetStringValue())
-		}
-	}
-	return ""
+	return st, nil
 }
 
 // endOf turns the end of what Envoy sends into this handler's result: Envoy is

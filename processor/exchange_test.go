@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"testing"
 
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+
+	"holdfast/processor/wire"
 )
 
 const inline = `- {name: p, heartbeat: 0s}`
@@ -21,7 +23,7 @@ func TestSkip(t *testing.T) {
 			inWorld(t, policies, func(w *world) {
 				e := w.dial()
 				a := e.ask(requestMessage("GET", "/events"))
-				if a.GetRequestHeaders() == nil || a.GetModeOverride().GetResponseHeaderMode() != filterv3.ProcessingMode_SKIP {
+				if a.GetRequestHeaders() == nil || a.GetModeOverride().GetResponseHeaderMode() != extprocfilterv3.ProcessingMode_SKIP {
 					t.Errorf("answered with %v", a)
 				}
 				e.wantClosed()
@@ -71,13 +73,21 @@ func TestBypass(t *testing.T) {
 	}
 }
 
+func fields(lines ...string) headers {
+	var h headers
+	for _, hv := range headerList(lines...).GetHeaders().GetHeaders() {
+		h = append(h, wire.Field{Name: []byte(hv.GetKey()), Value: hv.GetRawValue()})
+	}
+	return h
+}
+
 func TestEventStreamTypes(t *testing.T) {
 	for _, response := range [][]string{
 		{":status: 200", "content-type: text/event-stream"},
 		{":status: 200", "content-type: Text/Event-Stream; charset=utf-8"},
 		{":status: 200", "content-type:  text/event-stream ;x=y", "content-encoding: identity"},
 	} {
-		if got := judge(headerList(response...).GetHeaders().GetHeaders(), false, false); got != bypassNone {
+		if got := judge(fields(response...), false, false); got != bypassNone {
 			t.Errorf("%q: %v", response, got)
 		}
 	}
@@ -155,6 +165,12 @@ func TestUnexpectedMessages(t *testing.T) {
 			if a := e.ask(&extproc.ProcessingRequest{Request: &extproc.ProcessingRequest_RequestTrailers{}}); a.GetRequestTrailers() == nil {
 				t.Errorf("answered with %v", a)
 			}
+			if a := e.ask(requestMessage("POST", "/")); a.GetRequestHeaders() == nil {
+				t.Errorf("answered with %v", a)
+			}
+			if a := e.ask(responseMessage(":status: 200")); a.GetResponseHeaders() == nil {
+				t.Errorf("answered with %v", a)
+			}
 			e.end("data: 1\n\n")
 			e.wantEnd("data: 1\n\n")
 		})
@@ -172,7 +188,7 @@ func TestUnexpectedMessages(t *testing.T) {
 		inWorld(t, inline, func(w *world) {
 			e := w.dial()
 			m := requestMessage("GET", "/")
-			m.ProtocolConfig.ResponseBodyMode = filterv3.ProcessingMode_FULL_DUPLEX_STREAMED
+			m.ProtocolConfig.ResponseBodyMode = extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED
 			if a := e.ask(m); a.GetModeOverride() != nil {
 				t.Errorf("answered with %v", a)
 			}

@@ -26,19 +26,17 @@ func (st *stream) step(now time.Time, in splice.Input) (rd splice.Ready, tail []
 // interface method has to be moved to the heap; called by its own type, the
 // machine takes it from the stack.
 func (st *stream) stepChunk(now time.Time, n splice.Attempt, b []byte) (rd splice.Ready, tail []byte, ok bool) {
-	if st.hot == nil {
-		st.mu.Lock()
-		st.lastByte = now
-		st.mu.Unlock()
+	hot, ok := st.m.(*splice.Machine)
+	if !ok {
 		return st.step(now, splice.Chunk{Attempt: n, Bytes: b})
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.lastByte = now
-	tail = st.hot.Held()
+	st.lastByte = now.Sub(st.started)
+	tail = hot.Held()
 	defer st.catch(&ok)
-	rd = st.hot.Step(now, splice.Chunk{Attempt: n, Bytes: b})
-	st.counts = st.hot.Counts()
+	rd = hot.Step(now, splice.Chunk{Attempt: n, Bytes: b})
+	st.counts = hot.Counts()
 	return rd, tail, true
 }
 
@@ -85,7 +83,7 @@ func (st *stream) copy(now time.Time, b []byte) {
 
 func (st *stream) forward(now time.Time, b []byte) {
 	st.mu.Lock()
-	st.lastByte = now
+	st.lastByte = now.Sub(st.started)
 	st.counts.BytesOut += uint64(len(b))
 	st.mu.Unlock()
 	_ = st.out.write(b)

@@ -30,32 +30,34 @@ func (g gate) unlock() { <-g }
 // the timer is then left alone, fires early, and is set for the deadline of that
 // time. So a busy stream touches its timer once per interval, not once per event.
 // It is used by the gate's holder only.
+//
+// Times are since the stream began, a third of a time.Time's size; there may be
+// a hundred thousand idle streams.
 type alarm struct {
 	timer *time.Timer
-	set   time.Time // when it fires; zero: it does not
-	want  time.Time // the newest deadline; zero: none
+	set   time.Duration // when it fires; 0: it does not
+	want  time.Duration // the newest deadline; 0: none
 }
 
-// at asks for f to be called at want or earlier, once.
-func (a *alarm) at(now, want time.Time, f func()) {
+// at asks for f to be called at want or earlier, once; 0 asks for nothing.
+func (a *alarm) at(now, want time.Duration, f func()) {
 	a.want = want
-	if want.IsZero() || !a.set.IsZero() && !want.Before(a.set) {
+	if want == 0 || a.set != 0 && want >= a.set {
 		return
 	}
 	a.set = want
-	d := want.Sub(now)
 	if a.timer == nil {
-		a.timer = time.AfterFunc(d, f)
+		a.timer = time.AfterFunc(want-now, f)
 		return
 	}
-	a.timer.Reset(d)
+	a.timer.Reset(want - now)
 }
 
 // fired is to be called when f is.
-func (a *alarm) fired() { a.set = time.Time{} }
+func (a *alarm) fired() { a.set = 0 }
 
 // due says whether the newest deadline has passed.
-func (a *alarm) due(now time.Time) bool { return !a.want.IsZero() && !now.Before(a.want) }
+func (a *alarm) due(now time.Duration) bool { return a.want != 0 && now >= a.want }
 
 func (a *alarm) stop() {
 	if a.timer != nil {

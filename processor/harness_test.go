@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -51,6 +52,11 @@ func inWorld(t *testing.T, policies string, f func(w *world), change ...func(*Op
 		defer w.close()
 		f(w)
 	})
+}
+
+// elapse lets time pass in the bubble.
+func elapse(d time.Duration) {
+	time.Sleep(d)
 }
 
 func newWorld(t *testing.T, policies string, change ...func(*Options)) *world {
@@ -162,6 +168,7 @@ type envoy struct {
 	cancel  context.CancelFunc
 	answers chan *extproc.ProcessingResponse // closed at the end
 	err     error                            // why it ended, once answers is closed
+	opening map[string]any                   // metadata of the answer to the response headers
 }
 
 // dial begins a request; metadata is the filter's initial_metadata.
@@ -274,10 +281,11 @@ func (e *envoy) open(method, path string, more ...string) *envoy {
 	a := e.ask(responseMessage(":status: 200", "content-type: text/event-stream"))
 	o := a.GetModeOverride()
 	if a.GetResponseHeaders() == nil ||
-		o.GetResponseBodyMode() != filterv3.ProcessingMode_FULL_DUPLEX_STREAMED ||
-		o.GetResponseTrailerMode() != filterv3.ProcessingMode_SEND {
+		o.GetResponseBodyMode() != extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED ||
+		o.GetResponseTrailerMode() != extprocfilterv3.ProcessingMode_SEND {
 		e.Fatalf("response headers answered with %v", a)
 	}
+	e.opening, _ = a.GetDynamicMetadata().AsMap()[namespace].(map[string]any)
 	return e
 }
 

@@ -5,14 +5,14 @@ import (
 	"net/textproto"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"holdfast/processor/wire"
 )
 
 const eventStream = "text/event-stream"
 
 // headers are a request's or a response's, as Envoy sends them: names in lower
 // case, pseudo-headers among them.
-type headers []*corev3.HeaderValue
+type headers []wire.Field
 
 // Header returns the value of a header; several values are joined with commas.
 //
@@ -26,45 +26,53 @@ func (h headers) Header(name string) (string, bool) {
 }
 
 func (h headers) join(name, separator string) (value string, ok bool) {
-	for _, hv := range h {
-		if hv.GetKey() != name {
+	for i := range h {
+		if string(h[i].Name) != name {
 			continue
 		}
-		v := valueOf(hv)
+		v := string(h[i].Value)
 		if ok {
-			value += separator + v
-			continue
+			v = value + separator + v
 		}
 		value, ok = v, true
 	}
 	return value, ok
 }
 
-// valueOf is a header's value. Envoy sends it raw.
-func valueOf(hv *corev3.HeaderValue) string {
-	if raw := hv.GetRawValue(); len(raw) > 0 {
-		return string(raw)
-	}
-	return hv.GetValue()
-}
-
 // has says whether the header is there, whatever its value.
 func (h headers) has(name string) bool {
-	for _, hv := range h {
-		if hv.GetKey() == name {
+	for i := range h {
+		if string(h[i].Name) == name {
 			return true
 		}
 	}
 	return false
 }
 
+// clone returns a copy that outlives the message it came in.
+func (h headers) clone() headers {
+	size := 0
+	for i := range h {
+		size += len(h[i].Name) + len(h[i].Value)
+	}
+	out, text := make(headers, len(h)), make([]byte, 0, size)
+	keep := func(b []byte) []byte {
+		text = append(text, b...)
+		return text[len(text)-len(b) : len(text) : len(text)]
+	}
+	for i := range h {
+		out[i] = wire.Field{Name: keep(h[i].Name), Value: keep(h[i].Value)}
+	}
+	return out
+}
+
 // fields are the headers as net/http has them, without the pseudo-headers.
 func (h headers) fields() http.Header {
 	out := make(http.Header, len(h))
-	for _, hv := range h {
-		if name := hv.GetKey(); !strings.HasPrefix(name, ":") {
+	for i := range h {
+		if name := string(h[i].Name); !strings.HasPrefix(name, ":") {
 			name = textproto.CanonicalMIMEHeaderKey(name)
-			out[name] = append(out[name], valueOf(hv))
+			out[name] = append(out[name], string(h[i].Value))
 		}
 	}
 	return out
@@ -74,9 +82,9 @@ func (h headers) fields() http.Header {
 func headersOf(h http.Header) headers {
 	out := make(headers, 0, len(h)+3)
 	for name, values := range h {
-		name = strings.ToLower(name)
+		name := []byte(strings.ToLower(name))
 		for _, v := range values {
-			out = append(out, &corev3.HeaderValue{Key: name, Value: v})
+			out = append(out, wire.Field{Name: name, Value: []byte(v)})
 		}
 	}
 	return out

@@ -5,9 +5,10 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"holdfast/processor/config"
@@ -16,6 +17,7 @@ import (
 	"holdfast/processor/splice"
 	"holdfast/processor/sse"
 	"holdfast/processor/upstream"
+	"holdfast/processor/wire"
 )
 
 // complaints are kept to one a minute each.
@@ -80,51 +82,58 @@ func (x *exchange) ticket(r *request) error {
 	if err != nil {
 		return err // a policy's name that is too long, which its validation excludes
 	}
-	m := stripped(pass.PassHeader)
-	m.SetHeaders = []*corev3.HeaderValueOption{{
-		Header:       &corev3.HeaderValue{Key: pass.TicketHeader, RawValue: []byte(token)},
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}}
-	a := requestAnswer(m)
+	a := requestAnswer(&extproc.HeaderMutation{
+		SetHeaders: []*corev3.HeaderValueOption{{
+			Header:       &corev3.HeaderValue{Key: pass.TicketHeader, RawValue: []byte(token)},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}},
+		RemoveHeaders: []string{pass.PassHeader},
+	})
 	a.GetRequestHeaders().Response.ClearRouteCache = true
-	a.ModeOverride = &filterv3.ProcessingMode{ResponseHeaderMode: filterv3.ProcessingMode_SKIP}
+	a.ModeOverride = &extprocfilterv3.ProcessingMode{ResponseHeaderMode: extprocfilterv3.ProcessingMode_SKIP}
 	a.DynamicMetadata = metadata(map[string]*structpb.Value{
 		"policy": structpb.NewStringValue(x.policy.Name),
 		"mode":   structpb.NewStringValue(config.ModeHold.String()),
 	})
-	return x.send(a)
+	return x.g.SendMsg(&wire.Response{Message: a})
 }
 
-// stripped removes headers from the request.
-func stripped(names ...string) *extproc.HeaderMutation {
-	return &extproc.HeaderMutation{RemoveHeaders: names}
-}
-
-// disarm adds to an answer to request headers what takes our own headers off a
-// request that came with some. A client's forged ticket has to go before the
-// route is chosen, or it would lead to the relay listener.
-func disarm(a *extproc.ProcessingResponse, forged bool) *extproc.ProcessingResponse {
-	if !forged {
-		return a
+// answer answers the request's headers, in one of the ways that are the same for
+// all. A request that came with headers that only we may set is relieved of them:
+// a client's forged ticket has to go before the route is chosen, or it would lead
+// to the relay listener.
+func (x *exchange) answer(a wire.Encoded) error {
+	if !x.armed {
+		return x.g.SendMsg(a)
 	}
-	h := a.GetRequestHeaders()
-	m := h.GetResponse().GetHeaderMutation()
-	out := requestAnswer(&extproc.HeaderMutation{
-		SetHeaders:    m.GetSetHeaders(),
-		RemoveHeaders: []string{pass.TicketHeader, pass.PassHeader},
-	})
-	out.GetRequestHeaders().Response.ClearRouteCache = true
-	out.ModeOverride = a.GetModeOverride()
-	return out
+	var m extproc.ProcessingResponse
+	if err := proto.Unmarshal(a, &m); err != nil {
+		return err
+	}
+	h := m.GetRequestHeaders()
+	if h.GetResponse() == nil {
+		h.Response = new(extproc.CommonResponse)
+	}
+	if h.Response.GetHeaderMutation() == nil {
+		h.Response.HeaderMutation = new(extproc.HeaderMutation)
+	}
+	h.Response.HeaderMutation.RemoveHeaders = []string{pass.TicketHeader, pass.PassHeader}
+	h.Response.ClearRouteCache = true
+	return x.g.SendMsg(&wire.Response{Message: &m})
+}
+
+// resumable says whether what an inline stream loses may be fetched.
+func (x *exchange) resumable() bool {
+	return x.srv.fetch != nil && x.policy.Resume != upstream.None && !x.policy.Splice.Observe
 }
 
 // origin makes the upstream's side of an inline stream, if what is lost can be
 // fetched.
 func (x *exchange) origin(response headers) *origin {
-	p := x.policy
-	if x.srv.fetch == nil || p.Resume == upstream.None || p.Splice.Observe {
+	if !x.resumable() {
 		return nil
 	}
+	p := x.policy
 	o := x.srv.newOrigin(p, upstream.Request{
 		Method: x.head.get(":method"), Path: x.head.get(":path"), Authority: x.head.get(":authority"),
 		Header: x.head.fields(), Policy: p.Name,

@@ -23,29 +23,28 @@ type inlined struct {
 	g      grpc.ServerStream
 	req    wire.Request  // the handler's, with or without the gate
 	from   *wire.Request // req while the handler deals with it; nil in every other goroutine
-	resp   wire.Response
-	status error // what the handler returns once the stream has ended
+	status error         // what the handler returns once the stream has ended
 
 	begun    bool // a chunk has come: before that Envoy takes none from us
 	trailers bool // the origin ended with trailers, which Envoy holds back for us
+}
 
-	// Guarded by mu.
-	verdict verdict       // what Envoy's access log says of the end
-	waiting chan struct{} // closed when it does; nil: nobody waits
+// inlineMode is what a policy does with a response that Envoy owns.
+func inlineMode(p *config.Policy) config.Mode {
+	if p.Mode == config.ModeHold {
+		return config.ModeInline // the request could not be held
+	}
+	return p.Mode
 }
 
 // begin makes the stream that follows the headers.
 func (x *exchange) begin(response headers) *inlined {
-	mode := x.policy.Mode
-	if mode == config.ModeHold {
-		mode = config.ModeInline // this request could not be held
-	}
 	st := &inlined{g: x.g}
 	st.stream = stream{
-		srv: x.srv, policy: x.policy, mode: mode, ctx: x.g.Context(), out: st,
-		facts: x.facts, origin: x.origin(response),
+		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.g.Context(), out: st,
+		method: x.method, path: x.path, upstream: x.upstream, origin: x.origin(response),
 	}
-	st.stream.begin(&x.id, st, splice.Start{})
+	st.stream.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor})
 	return st
 }
 
@@ -95,6 +94,12 @@ func (st *inlined) message() {
 	case st.req.Message.GetResponseTrailers() != nil:
 		st.begun, st.trailers = true, true
 		st.perform(st.srv.now(), splice.Ended{Cause: splice.CleanEnd})
+	case st.req.Headers != nil: // a second time
+		a := st.srv.answers.request
+		if st.req.Headers.Response {
+			a = st.srv.answers.response
+		}
+		_ = st.g.SendMsg(a)
 	default:
 		if a := letPass(st.req.Message, false); a != nil {
 			_ = st.send(wire.Response{Message: a})
@@ -131,10 +136,26 @@ func (st *inlined) write(b []byte) error {
 // send hands a message to the transport. It waits while Envoy takes nothing
 // more, that is, while the client does not read.
 func (st *inlined) send(r wire.Response) error {
-	st.resp = r
-	err := st.g.SendMsg(&st.resp)
-	st.resp = wire.Response{}
+	// What is sent as an interface lives on the heap. A stream that idles need
+	// not keep it, one that sends should not make it anew.
+	resp, _ := st.srv.responses.Get().(*wire.Response)
+	if resp == nil {
+		resp = new(wire.Response)
+	}
+	*resp = r
+	err := st.g.SendMsg(resp)
+	*resp = wire.Response{}
+	st.srv.responses.Put(resp)
 	return err
+}
+
+// took implements sink. Trailers that reached Envoy before it was told to send the
+// body wait for the first chunk to be answered (Envoy 1.40), even if all of it is
+// held back and they are what would let it go.
+func (st *inlined) took() {
+	if st.from != nil && !st.from.EndOfStream {
+		_ = st.write(nil)
+	}
 }
 
 // finish implements sink.
@@ -171,7 +192,7 @@ func (st *inlined) abort(b []byte, o splice.Outcome) {
 		st.status = status.Error(codes.Aborted, abortReason)
 		return
 	}
-	_ = st.g.SendMsg(&wire.Abort{Reason: abortReason})
+	_ = st.g.SendMsg(&wire.AbortError{Reason: abortReason})
 }
 
 const abortReason = "the event stream was cut"

@@ -21,6 +21,7 @@ type boundPolicy struct {
 	*config.Policy
 	metrics *policyMetrics
 	monitor *health.Monitor
+	watch   watchAnswer
 }
 
 // SetPolicies makes p the policies of requests from now on. Streams that are
@@ -34,11 +35,16 @@ func (s *Server) SetPolicies(p *config.Policies) error {
 		}
 	}
 	for _, policy := range p.All() {
+		watch, err := newWatchAnswer(policy)
+		if err != nil {
+			return fmt.Errorf("processor: policy %q: %w", policy.Name, err)
+		}
 		s.warnOf(policy)
 		snap.bound[policy] = &boundPolicy{
 			Policy:  policy,
 			metrics: s.metrics.policy(policy),
 			monitor: s.monitors.of(policy),
+			watch:   watch,
 		}
 	}
 	s.policies.Store(snap)

@@ -103,13 +103,14 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	st.flush, _ = w.(http.Flusher)
 	st.stream = stream{
 		srv: s, policy: policy, mode: config.ModeHold, ctx: r.Context(), out: st,
-		facts:  facts{method: r.Method, path: withoutQuery(r.RequestURI), upstream: target.Address},
+		method: r.Method, path: withoutQuery(r.RequestURI), upstream: target.Address,
 		origin: s.newOrigin(policy, req, req.Body == nil),
 	}
-	st.facts.cursor = r.Header.Get("Last-Event-Id")
-	_, st.facts.hasCursor = r.Header["Last-Event-Id"]
 	st.origin.hold(s.now(), res, target)
-	st.stream.begin(&id, st, splice.Start{Owned: true})
+	_, hasCursor := r.Header["Last-Event-Id"]
+	st.stream.begin(beginning{
+		id: &id, known: st, cursor: r.Header.Get("Last-Event-Id"), hasCursor: hasCursor, owned: true,
+	})
 
 	res.Header.Del("Content-Length") // what the client gets is not bound to it
 	copyHeader(w.Header(), res.Header)
@@ -291,6 +292,9 @@ func (st *stream) attend(done <-chan struct{}) {
 		}
 	}
 }
+
+// took implements sink.
+func (st *relayed) took() {}
 
 // write implements sink.
 func (st *relayed) write(b []byte) error {

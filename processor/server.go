@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,8 @@ type Server struct {
 	open     openCount
 	lines    lines
 
+	responses sync.Pool // *wire.Response
+
 	fetch    *upstream.Dialer // nil: there is none
 	relaying bool             // requests may be sent to the relay listener
 	tickets  *pass.Signer
@@ -122,6 +125,10 @@ func NewServer(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	fixed, err := newAnswers()
+	if err != nil {
+		return nil, fmt.Errorf("processor: %w", err)
+	}
 	s := &Server{
 		log:      o.Logger,
 		metrics:  m,
@@ -129,7 +136,7 @@ func NewServer(o Options) (*Server, error) {
 		now:      o.Now,
 		random:   o.Random,
 		health:   health.NewServer(),
-		answers:  newAnswers(),
+		answers:  fixed,
 		open:     openCount{none: make(chan struct{}, 1)},
 		fetch:    o.Fetch,
 		relaying: o.Relay,

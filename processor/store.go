@@ -35,9 +35,9 @@ type scratch struct {
 }
 
 func (g *guardedStore) claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
-	defer cancel()
-	lease, earlier, err := g.store.Claim(ctx, k)
+	wait := newPatience(ctx, g.timeout)
+	defer wait.over()
+	lease, earlier, err := g.store.Claim(wait, k)
 	return lease, earlier, g.done(opClaim, err) == nil
 }
 
@@ -52,16 +52,16 @@ func (g *guardedStore) save(ctx context.Context, l sessionstore.Lease, continues
 	state(&sc.machine)
 	sc.stored = stored(&sc.machine, continues)
 
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
-	defer cancel()
-	err := g.done(opSave, g.store.Save(ctx, l, &sc.stored))
+	wait := newPatience(ctx, g.timeout)
+	defer wait.over()
+	err := g.done(opSave, g.store.Save(wait, l, &sc.stored))
 	return !errors.Is(err, sessionstore.ErrFenced)
 }
 
 func (g *guardedStore) release(ctx context.Context, l sessionstore.Lease) {
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
-	defer cancel()
-	_ = g.done(opRelease, g.store.Release(ctx, l))
+	wait := newPatience(ctx, g.timeout)
+	defer wait.over()
+	_ = g.done(opRelease, g.store.Release(wait, l))
 }
 
 // drop forgets a session, where the store can.
@@ -69,9 +69,9 @@ func (g *guardedStore) drop(ctx context.Context, id sessionstore.SessionID) {
 	if g.directory == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
-	defer cancel()
-	_ = g.done(opDrop, g.directory.Drop(ctx, id))
+	wait := newPatience(ctx, g.timeout)
+	defer wait.over()
+	_ = g.done(opDrop, g.directory.Drop(wait, id))
 }
 
 // done counts an operation and keeps track of whether the store works. The

@@ -108,7 +108,7 @@ func TestSavesAreSpaced(t *testing.T) {
 		for range 100 { // one second
 			e.chunk("id: 1\ndata: 1\n\n")
 			e.wantBody("id: 1\ndata: 1\n\n")
-			time.Sleep(10 * time.Millisecond)
+			elapse(10 * time.Millisecond)
 		}
 		synctest.Wait()
 		if n := w.metric("store_operations_total", "save", "ok"); n < 5 || n > 15 {
@@ -136,10 +136,10 @@ func TestSessionDropped(t *testing.T) {
 		w.wantMetric(1, "sessions")
 		remove("204", "mcp-session-id: s")
 		w.wantMetric(0, "sessions")
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		e.chunk("id: 2\ndata: 2\n\n") // the stream itself goes on
 		e.wantBody("id: 2\ndata: 2\n\n")
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		e.end("")
 		e.wantEnd("")
 		w.wantMetric(1, "store_operations_total", "save", "fenced")

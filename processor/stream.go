@@ -27,80 +27,92 @@ type sink interface {
 	// write hands bytes on. It waits while the client does not read. An error
 	// says that the client's side is over, as the stream's context will say too.
 	write(b []byte) error
+	// took says that the first bytes of the origin have come and are all held back.
+	took()
 	// finish hands on the last bytes and ends the response: such that the client
 	// sees an aborted transfer, or a clean end.
 	finish(b []byte, abort bool, o splice.Outcome)
 }
 
 // stream drives one event stream, wherever its bytes come from and go to. Its
-// fields belong to the gate's holder, but for those under mu.
+// fields belong to the gate's holder, but for those under mu, saving and lines.
+// It is as small as it can be, for the sake of those that idle: see TestSizes.
 type stream struct {
 	srv    *Server
 	policy *boundPolicy
-	mode   config.Mode     // what is done, which need not be what the policy would like
 	ctx    context.Context // of the client's side
 	out    sink
 	origin *origin // nil: what is lost cannot be fetched
 	gate   gate
 	alarm  alarm
 
-	ended bool // everything was said; only the handler is left to return
+	started      time.Time
+	method, path string // path without its query
+	id           live.ID
 
 	// mu guards the machine and what it has said. It is held for a Step, never
 	// for a Send: whoever wants to look at a stream waits for no client.
 	mu       sync.Mutex
 	m        machine
-	hot      *splice.Machine // m, if it is one: see stepChunk
 	counts   splice.Counts
-	lastByte time.Time
-	faulted  bool   // the machine is broken: bytes are copied
-	upstream string // the host that the present attempt comes from, if that is known
+	lastByte time.Duration // since started
+	upstream string        // the host that the present attempt comes from, if that is known
 	resumes  uint64
+	waiting  chan struct{} // closed when there is a verdict; nil: nobody waits
+	verdict  verdict       // what Envoy's access log says of the end
+	faulted  bool          // the machine is broken: bytes are copied
 
-	saving    sync.Mutex // orders saves
+	ended  bool        // everything was said; only the handler is left to return
+	mode   config.Mode // what is done, which need not be what the policy would like
+	leased bool        // guarded by saving
+	saving sync.Mutex  // orders saves
+
 	lease     sessionstore.Lease
-	leased    bool // guarded by saving
 	continues uint64
 
 	// The neighbours in the list of the line's streams; guarded by lines.
 	line         uint64
 	older, newer *stream
+}
 
-	id      live.ID
-	facts   facts
-	started time.Time
+// beginning is what is known when a stream begins, and not needed after it.
+type beginning struct {
+	id        *identity
+	known     live.Source // what the registry shows
+	cursor    string      // the client's Last-Event-ID, if hasCursor
+	hasCursor bool
+	owned     bool // the client's response is ours
 }
 
 // begin joins a new stream to its session and makes it known. Whatever the store
-// does, there will be a stream. known is what the registry shows; start says how
-// the client's response is owned.
-func (st *stream) begin(id *identity, known live.Source, start splice.Start) {
+// does, there will be a stream.
+func (st *stream) begin(b beginning) {
 	s := st.srv
 	now := s.now()
-	st.gate = newGate()
-	st.started, st.lastByte, st.upstream = now, now, st.facts.upstream
-
-	key := id.storeKey(st.policy.Splice.Window, !st.facts.hasCursor)
+	st.gate, st.started = newGate(), now
+	key := b.id.storeKey(st.policy.Splice.Window, !b.hasCursor)
 	st.line = lineNumber(&key)
-	if st.facts.hasCursor {
+	if b.hasCursor {
 		s.lines.save(st.line)
 	}
-	start.Seed = s.random()
-	start.LastEventID, start.HasCursor = st.facts.cursor, st.facts.hasCursor
-	start.Repeatable = st.facts.method == http.MethodGet
+	start := splice.Start{
+		Seed:        s.random(),
+		LastEventID: b.cursor,
+		HasCursor:   b.hasCursor,
+		Repeatable:  st.method == http.MethodGet,
+		Owned:       b.owned,
+	}
 	if st.origin != nil {
 		start.Dialable, start.Identity = true, st.origin.identity()
 	}
 	lease, earlier, ok := s.store.claim(st.ctx, key)
 	if ok {
 		st.lease, st.leased = lease, true
-		start.Earlier, st.continues = earlierState(&st.policy.Splice, st.facts.cursor, earlier)
+		start.Earlier, st.continues = earlierState(&st.policy.Splice, b.cursor, earlier)
 	}
 	st.lease.Session = key.Session // shown to operators, even without a lease
 	st.m = s.newMachine(now, &st.policy.Splice, start)
-	st.hot, _ = st.m.(*splice.Machine)
-	st.facts.cursor = "" // the machine has it
-	for st.id = live.ID(s.random()); !s.live.Add(st.id, known); {
+	for st.id = live.ID(s.random()); !s.live.Add(st.id, b.known); {
 		st.id = live.ID(s.random())
 	}
 	if st.leased {
@@ -130,6 +142,9 @@ func (st *stream) chunk(n splice.Attempt, b []byte) {
 	if !ok {
 		st.passOn(now, tail, b)
 		return
+	}
+	if before.BytesIn == 0 && len(rd.ToClient) == 0 {
+		st.out.took()
 	}
 	st.carryOut(now, rd)
 	if events := st.counts.Events - before.Events; events > 0 {
@@ -194,7 +209,15 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 			st.dial(now, c)
 		}
 	}
-	st.alarm.at(now, rd.Deadline, st.wake)
+	st.alarmAt(now, rd.Deadline)
+}
+
+func (st *stream) alarmAt(now, deadline time.Time) {
+	want := time.Duration(0)
+	if !deadline.IsZero() {
+		want = max(deadline.Sub(st.started), 1)
+	}
+	st.alarm.at(now.Sub(st.started), want, st.wake)
 }
 
 // wake is the timer's function, on a goroutine of its own.
@@ -208,13 +231,13 @@ func (st *stream) wake() {
 		return
 	}
 	now := st.srv.now()
-	if !st.alarm.due(now) {
-		st.alarm.at(now, st.alarm.want, st.wake)
+	if since := now.Sub(st.started); !st.alarm.due(since) {
+		st.alarm.at(since, st.alarm.want, st.wake)
 		return
 	}
 	if st.origin != nil {
 		if at := st.origin.settled(now); now.Before(at) {
-			st.alarm.at(now, at, st.wake)
+			st.alarmAt(now, at)
 			return
 		}
 	}

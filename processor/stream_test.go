@@ -12,6 +12,11 @@ func TestInline(t *testing.T) {
 	inWorld(t, inline, func(w *world) {
 		e := w.stream("GET", "/events?token=secret", "authorization: Bearer secret", "mcp-session-id: secret")
 		w.wantMetric(1, "streams_active", "inline")
+		if d := cmp.Diff(map[string]any{
+			"policy": "p", "mode": "inline", streamField: w.srv.live.Snapshot(0, 1)[0].ID,
+		}, e.opening); d != "" {
+			t.Errorf("metadata of the headers: %s", d)
+		}
 		e.chunk("id: 1\ndata: a\n\nid: 2\nda")
 		e.wantBody("id: 1\ndata: a\n\n") // whole events only
 		e.chunk("ta: b\n")
@@ -56,7 +61,7 @@ func TestObserveTouchesNothing(t *testing.T) {
 			e.chunk(c)
 			e.wantBody(c)
 		}
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		e.nothing()
 		e.end("")
 		if meta := e.wantEnd(""); meta["mode"] != "observe" || meta["events"] != 2.0 {
@@ -83,7 +88,7 @@ func TestTrailers(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	inWorld(t, `- {name: p, heartbeat: 15s}`, func(w *world) {
 		e := w.stream("GET", "/")
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		e.nothing() // Envoy takes no chunk from us before one of the origin's
 		e.chunk("data: 1\n\n")
 		e.wantBody("data: 1\n\n")
@@ -98,7 +103,7 @@ func TestHeartbeat(t *testing.T) {
 		}
 		// A deadline that moves with every event is kept without re-arming.
 		for range 20 {
-			time.Sleep(10 * time.Second)
+			elapse(10 * time.Second)
 			e.chunk("data: 2\n\n")
 			e.wantBody("data: 2\n\n")
 		}
@@ -232,7 +237,7 @@ func TestBlockedClient(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		time.Sleep(time.Minute) // heartbeats are due, and wait at the gate
+		elapse(time.Minute) // heartbeats are due, and wait at the gate
 		streams := w.srv.live.Snapshot(0, 10)
 		if len(streams) != 1 || streams[0].Events == 0 || streams[0].Events == 100 {
 			t.Errorf("snapshot: %+v", streams)

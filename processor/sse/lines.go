@@ -49,18 +49,23 @@ func (l *lines) find(from int) {
 // A CR that is the last byte ends its line at once, whether or not an LF is to
 // come: waiting for one would delay an event until the next.
 func (l *lines) end(i int) (end, next int) {
-	for stop := min(i+near, len(l.b)-7); i < stop; i += 8 {
-		low := notAboveCR(binary.LittleEndian.Uint64(l.b[i:]))
-		if low == 0 {
-			continue
-		}
-		i += bits.TrailingZeros64(low) >> 3
-		if c := l.b[i]; c == '\n' || c == '\r' {
-			return i, l.past(i)
-		}
-		break // a tab, most likely
+	end = nearEnd(l.b, i)
+	if c := l.b[end]; c == '\n' || c == '\r' {
+		return end, l.past(end)
 	}
-	return l.farEnd(i)
+	return l.farEnd(end)
+}
+
+// nearEnd looks at the near bytes at i for one that is at most CR and returns
+// its place; without one, a place up to which there is none. It may be that of
+// a line end nevertheless.
+func nearEnd(b []byte, i int) int {
+	for last := min(i+near, len(b)) - 8; i <= last; i += 8 {
+		if low := notAboveCR(binary.LittleEndian.Uint64(b[i:])); low != 0 {
+			return i + bits.TrailingZeros64(low)>>3
+		}
+	}
+	return min(i, len(b)-1)
 }
 
 // notAboveCR returns a word with bits set if any byte of v is at most CR. The
@@ -72,6 +77,7 @@ func notAboveCR(v uint64) uint64 {
 	return (v - ones*('\r'+1)) &^ v & tops
 }
 
+// farEnd is end by IndexByte.
 func (l *lines) farEnd(i int) (end, next int) {
 	if l.cr < i {
 		l.find(i)
@@ -93,14 +99,23 @@ func (l *lines) past(i int) int {
 	return i + 1
 }
 
-// nearEnd looks for a byte that is at most CR among the near bytes at i and
-// returns its place, or else one up to which there is none.
-func nearEnd(b []byte, i int) int {
-	last := min(len(b)-8, i+near)
-	for ; i <= last; i += 8 {
-		if low := notAboveCR(binary.LittleEndian.Uint64(b[i:])); low != 0 {
-			return i + bits.TrailingZeros64(low)>>3
-		}
+// What a line begins with, as a little-endian word; without the bytes that do
+// not count, which shifts take away.
+const (
+	idColonSpace    = 'i'<<32 | 'd'<<40 | ':'<<48 | ' '<<56
+	dataColon       = 'd'<<24 | 'a'<<32 | 't'<<40 | 'a'<<48 | ':'<<56
+	eventColonSpace = 'e'<<8 | 'v'<<16 | 'e'<<24 | 'n'<<32 | 't'<<40 | ':'<<48 | ' '<<56
+)
+
+// firstWord returns the eight bytes at i; where fewer are left they are filled
+// up with bytes that no field name has.
+func firstWord(b []byte, i int) uint64 {
+	if i <= len(b)-8 {
+		return binary.LittleEndian.Uint64(b[i:])
 	}
-	return min(i, len(b)-1)
+	word := ^uint64(0)
+	for k := len(b) - 1; k >= i; k-- {
+		word = word<<8 | uint64(b[k])
+	}
+	return word
 }

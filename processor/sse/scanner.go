@@ -2,7 +2,6 @@ package sse
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"slices"
 )
@@ -76,14 +75,16 @@ func (s *Scanner) setLimit(limit int) {
 }
 
 // Feed gives the Scanner the next bytes of the stream. p is borrowed until Next
-// has returned false. The previous chunk must have been drained: Feed panics if
-// Next has not returned false since the last Feed, for bytes would be lost.
+// has returned false. That should be so of the previous chunk too: what is left
+// of one that was not drained comes first, at the price of copying it and p.
 func (s *Scanner) Feed(p []byte) {
-	if len(s.in.b) != 0 {
-		panic("sse: Scanner.Feed before Next returned false")
-	}
 	if s.limit == 0 {
 		s.setLimit(0)
+	}
+	if rest := s.in.b[s.pos:]; len(rest) != 0 {
+		p = slices.Concat(rest, p)
+	} else if len(s.in.b) != 0 {
+		s.drained()
 	}
 	s.in.b, s.pos = p, 0
 	s.in.find(0)
@@ -108,15 +109,15 @@ func (s *Scanner) Held() []byte {
 	return s.hold
 }
 
-// next finds the next piece: here, a block that begins in the chunk and does not
-// begin with a comment; everything else is left to resume.
+// next finds the next piece: here, a block that begins in the chunk with a field
+// or is a lone blank line. All else is left to resume and scanComments.
 //
-// This is where a stream spends its time. Calls are dear here, for Go keeps no
-// register across them. So the usual forms of the usual fields are recognised
-// by a line's first eight bytes; data, being long, goes straight to IndexByte,
-// and short lines are searched in place as lines.end would.
+// This is where a stream spends its time, and calls are dear here, for Go keeps
+// no register across them. So the usual forms of the usual fields are known by a
+// line's first eight bytes, short lines are searched in place, and data lines,
+// being long, go straight to IndexByte and mostly end the block.
 func (s *Scanner) next(ev *Event) bool {
-	b, i := s.in.b[:len(s.in.b):len(s.in.b)], s.pos
+	b, i := slices.Clip(s.in.b), s.pos
 	if s.flags != begun || len(s.hold) != 0 || i >= len(b) {
 		return s.resume(ev)
 	}
@@ -127,13 +128,9 @@ func (s *Scanner) next(ev *Event) bool {
 	crless := s.in.cr == len(b)
 	var f fields
 	for i < len(b) {
-		var v uint64
-		if i <= len(b)-8 {
-			v = binary.LittleEndian.Uint64(b[i:])
-		} else {
-			v = lastWord(b[i:])
-		}
-		if v<<24 == dataColon && crless {
+		word := firstWord(b, i)
+		isData := word<<24 == dataColon
+		if isData && crless {
 			f.hasData = true
 			j := bytes.IndexByte(b[i:], '\n')
 			if j < 0 {
@@ -143,45 +140,44 @@ func (s *Scanner) next(ev *Event) bool {
 			if i < len(b) && b[i] == '\n' && i-start < int(s.limit) {
 				s.pos = i + 1
 				f.report(ev, b[start:i+1])
-				ev.Raw = b[start : i+1 : i+1]
+				ev.Raw = b[start : i+1 : i+1] // and Part is Whole
 				return true
 			}
 			continue
 		}
-		end := nearEnd(b, i)
-		next := 0
+		end, following := nearEnd(b, i), 0
 		if c := b[end]; c == '\n' {
-			next = end + 1
+			following = end + 1
 		} else if c == '\r' {
-			next = s.in.past(end)
+			following = s.in.past(end)
 		}
-		if end == i && next != 0 {
+		near := following != 0 // and so there is no NUL before end
+		if near && end == i {
 			if i+1-start > int(s.limit) {
 				return s.scanOversized(ev)
 			}
-			s.pos = next
-			f.report(ev, b[start:next])
-			ev.Raw = b[start:next:next]
+			s.pos = following
+			f.report(ev, b[start:following])
+			ev.Raw = b[start:following:following]
 			return true
 		}
-		seen := next != 0 // and no NUL before end
-		if !seen {
-			if end, next = s.in.farEnd(end); end == next {
-				break // no line end in this chunk
+		if !near {
+			if end, following = s.in.farEnd(end); end == following {
+				break // the line does not end in this chunk
 			}
 		}
 		switch {
-		case v<<24 == dataColon:
+		case isData:
 			f.hasData = true
-		case uint32(v) == idColonSpace && seen && end > i+3:
+		case word<<32 == idColonSpace && near:
 			f.idLo, f.idHi, f.hasID = int32(i-start+4), int32(end-start), true
-		case v<<8 == eventColonSpace && end > i+6:
+		case word<<8 == eventColonSpace:
 			f.typeLo, f.typeHi = int32(i-start+7), int32(end-start)
-		case byte(v) == ':':
+		case byte(word) == ':':
 		default:
 			f.add(b[i:end], i-start)
 		}
-		i = next
+		i = following
 	}
 	if len(b)-start >= int(s.limit) {
 		// At least one more byte must follow: the block is too large.
@@ -309,7 +305,7 @@ func (s *Scanner) lineFeed(ev *Event) bool {
 }
 
 func (s *Scanner) emit(ev *Event, p Part, raw []byte) {
-	ev.Part, ev.Raw = p, raw[:len(raw):len(raw)]
+	ev.Part, ev.Raw = p, slices.Clip(raw)
 }
 
 // scanComments is next where the line at pos is a comment and nothing is held.
@@ -341,29 +337,4 @@ func (s *Scanner) scanComments(ev *Event) bool {
 	s.pos = i
 	s.emit(ev, part, b[start:i])
 	return true
-}
-
-// What a line begins with, as a little-endian word; without the bytes that do
-// not count, which shifts take away.
-const (
-	idColonSpace    = 'i' | 'd'<<8 | ':'<<16 | ' '<<24
-	dataColon       = 'd'<<24 | 'a'<<32 | 't'<<40 | 'a'<<48 | ':'<<56
-	eventColonSpace = 'e'<<8 | 'v'<<16 | 'e'<<24 | 'n'<<32 | 't'<<40 | ':'<<48 | ' '<<56
-)
-
-// firstWord returns the eight bytes at i; where fewer are left they are filled
-// up with bytes that mean nothing.
-func firstWord(b []byte, i int) uint64 {
-	if i <= len(b)-8 {
-		return binary.LittleEndian.Uint64(b[i:])
-	}
-	return lastWord(b[i:])
-}
-
-func lastWord(rest []byte) uint64 {
-	v := ^uint64(0)
-	for i := len(rest) - 1; i >= 0; i-- {
-		v = v<<8 | uint64(rest[i])
-	}
-	return v
 }

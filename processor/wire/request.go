@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"sync"
 
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/mem"
@@ -10,31 +11,39 @@ import (
 
 // Field numbers of ProcessingRequest's oneof, and of the HttpBody in it.
 const (
-	requestFirst        = 2 // request_headers
+	requestHeaders      = 2
+	responseHeaders     = 3
 	requestResponseBody = 5
-	requestLast         = 7 // response_trailers
+
+	requestFirst = requestHeaders
+	requestLast  = 7 // response_trailers
 
 	bodyBody        = 1
 	bodyEndOfStream = 2
 )
 
-// Request is one received message. It is a chunk of the response body if IsBody
-// is set, else Message has it. Reuse one Request for a whole stream: Free it
-// when its message has been dealt with.
+// Request is one received message: a chunk of the response body if IsBody is
+// set, or else Headers, or else Message. Reuse one Request for a whole stream:
+// Free it when its message has been dealt with.
 type Request struct {
 	IsBody      bool
-	EndOfStream bool
+	EndOfStream bool   // of a body
 	Body        []byte // valid until Free
 
-	Message *extproc.ProcessingRequest // nil for a body
+	Headers *Headers                   // valid until Free
+	Message *extproc.ProcessingRequest // nil for bodies and headers
 
-	buf mem.Buffer // what Body lies in
+	buf mem.Buffer // what Body and Headers lie in
 }
 
 // Free gives the message's buffer back. Freeing twice does nothing.
 func (r *Request) Free() {
 	if r.buf != nil {
 		r.buf.Free()
+	}
+	if r.Headers != nil && r.Headers.home != nil {
+		r.Headers.reset(false, nil)
+		r.Headers.home.Put(r.Headers)
 	}
 	*r = Request{}
 }
@@ -51,64 +60,82 @@ func (c *Codec) unmarshalRequest(data mem.BufferSlice, r *Request) error {
 		// finds line ends at memory speed only within one slice.
 		buf = data.MaterializeToBuffer(c.pool)
 	}
-	hot, err := r.parse(buf.ReadOnlyData())
-	if err != nil {
-		buf.Free()
-		*r = Request{}
-		return err
-	}
-	if hot {
-		r.buf = buf
+	known, err := r.parse(buf.ReadOnlyData(), &c.headers)
+	r.buf = buf
+	if err == nil && known {
 		return nil
 	}
-	buf.Free()
+	r.Free()
+	if err != nil {
+		return err
+	}
 	return c.unmarshalOther(data, r)
 }
 
-// unmarshalOther is the way of everything but a plain body chunk.
+// unmarshalOther is the way of every message that is out of the ordinary.
 func (c *Codec) unmarshalOther(data mem.BufferSlice, r *Request) error {
-	*r = Request{}
 	m := new(extproc.ProcessingRequest)
 	if err := c.proto.Unmarshal(data, m); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if b := m.GetResponseBody(); b != nil {
-		r.IsBody, r.Body, r.EndOfStream = true, b.GetBody(), b.GetEndOfStream()
-		return nil
+	switch v := m.GetRequest().(type) {
+	case *extproc.ProcessingRequest_ResponseBody:
+		r.IsBody, r.Body, r.EndOfStream = true, v.ResponseBody.GetBody(), v.ResponseBody.GetEndOfStream()
+	case *extproc.ProcessingRequest_RequestHeaders:
+		r.Headers = &Headers{message: data.Materialize()}
+		r.Headers.fromMessage(m, v.RequestHeaders)
+	case *extproc.ProcessingRequest_ResponseHeaders:
+		r.Headers = &Headers{Response: true, message: data.Materialize()}
+		r.Headers.fromMessage(m, v.ResponseHeaders)
+	default:
+		r.Message = m
 	}
-	r.Message = m
 	return nil
 }
 
-// parse reads a message whose only member of the oneof is response_body, and
-// says false for any other. Fields beside the oneof (attributes, metadata,
-// observability_mode, what future versions add) carry nothing that a chunk's
-// answer depends on, so they are skipped, whatever their order.
-//
-// The field may occur several times. "Embedded message fields merge": parsing
-// all of them into the same Request does exactly that.
-// https://protobuf.dev/programming-guides/encoding/#last-one-wins
-func (r *Request) parse(b []byte) (hot bool, err error) {
+// parse reads a message whose only member of the oneof is response_body or one
+// of the headers, and says false for any other. What else there may be beside a
+// chunk (attributes, metadata, what future versions add) carries nothing that
+// its answer depends on, so it is skipped, whatever the order of the fields.
+func (r *Request) parse(b []byte, pool *sync.Pool) (known bool, err error) {
+	whole := b
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
 			return false, malformed(n)
 		}
 		b = b[n:]
-		if num == requestResponseBody && typ == protowire.BytesType {
+		switch {
+		case num == requestResponseBody && typ == protowire.BytesType && r.Headers == nil:
 			v, n := protowire.ConsumeBytes(b)
 			if n < 0 {
 				return false, malformed(n)
 			}
+			// The field may occur several times. "Embedded message fields merge":
+			// parsing all of them into one Request does exactly that.
+			// https://protobuf.dev/programming-guides/encoding/#last-one-wins
 			if err := r.parseBody(v); err != nil {
 				return false, err
 			}
 			r.IsBody, b = true, b[n:]
 			continue
-		}
-		if num >= requestFirst && num <= requestLast {
-			// Another member of the oneof, or one of a wrong type, which
-			// protobuf has its own rules for.
+		case (num == requestHeaders || num == responseHeaders) && typ == protowire.BytesType && r.Headers == nil && !r.IsBody:
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return false, malformed(n)
+			}
+			if r.Headers, _ = pool.Get().(*Headers); r.Headers == nil {
+				r.Headers = &Headers{home: pool}
+			}
+			r.Headers.reset(num == responseHeaders, whole)
+			if err := r.Headers.parse(v); err != nil {
+				return false, err
+			}
+			b = b[n:]
+			continue
+		case num >= requestFirst && num <= requestLast:
+			// A second member of the oneof, or one of a wrong type: protobuf has
+			// its own rules for these.
 			return false, nil
 		}
 		n = protowire.ConsumeFieldValue(num, typ, b)
@@ -116,6 +143,9 @@ func (r *Request) parse(b []byte) (hot bool, err error) {
 			return false, malformed(n)
 		}
 		b = b[n:]
+	}
+	if r.Headers != nil {
+		return true, r.Headers.parseBeside()
 	}
 	return r.IsBody, nil
 }

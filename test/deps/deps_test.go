@@ -122,6 +122,49 @@ func TestNoPackageIsADrawer(t *testing.T) {
 	}
 }
 
+// TestOnlyBubblesSleep: a real sleep in a test is too short on a busy machine and
+// too long on every other. In a synctest bubble it costs nothing.
+func TestOnlyBubblesSleep(t *testing.T) {
+	sources(t, func(path string, file *ast.File) {
+		bubble := slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"testing/synctest"` })
+		if bubble || !strings.HasSuffix(path, "_test.go") && !strings.Contains(path, "/test/") {
+			return // outside of tests the linter forbids it
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Sleep" {
+				if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == "time" {
+					t.Errorf("%s sleeps outside of a synctest bubble", path)
+				}
+			}
+			return true
+		})
+	})
+}
+
+// sources calls f for every Go file of the module.
+func sources(t *testing.T, f func(path string, file *ast.File)) {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".go":
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err == nil {
+			f(path, file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 type dependency struct {
 	ImportPath string
 	Standard   bool

@@ -324,12 +324,24 @@ func TestRunSaysWhyNot(t *testing.T) {
 		code int
 		says string
 	}{
-		{"listen taken", []string{"--upstream", "http://127.0.0.1:1", "--listen", at, "--admin", "127.0.0.1:0"}, 1,
-			"cannot listen at " + at + " (--listen): the address is in use"},
-		{"admin taken", []string{"--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--admin", at}, 1,
-			"cannot listen at " + at + " (admin): the address is in use"},
-		{"no Envoy", []string{"--upstream", "http://127.0.0.1:1", "--envoy", noEnvoy}, 1,
-			"--envoy names " + noEnvoy + ": there is no such file; run \"make envoy\""},
+		{
+			"listen taken",
+			[]string{"--upstream", "http://127.0.0.1:1", "--listen", at, "--admin", "127.0.0.1:0"},
+			1,
+			"cannot listen at " + at + " (--listen): the address is in use",
+		},
+		{
+			"admin taken",
+			[]string{"--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--admin", at},
+			1,
+			"cannot listen at " + at + " (admin): the address is in use",
+		},
+		{
+			"no Envoy",
+			[]string{"--upstream", "http://127.0.0.1:1", "--envoy", noEnvoy},
+			1,
+			"--envoy names " + noEnvoy + ": there is no such file; run \"make envoy\"",
+		},
 		{"not Envoy", []string{"--upstream", "http://127.0.0.1:1", "--envoy", "/bin/true"}, 1, "/bin/true is not Envoy"},
 		{"bad upstream", []string{"--upstream", "localhost:3000"}, 2, "no scheme; write http://"},
 		{"mixed upstreams", []string{"--upstream", "http://127.0.0.1:1", "--upstream", "https://127.0.0.1:2", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, 2, "differ in scheme"},

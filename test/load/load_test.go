@@ -46,7 +46,7 @@ func TestManyStreamsAtOnce(t *testing.T) {
 		}
 	})
 
-	idle := rss(t, gw.Pid())
+	idle, goroutines := rss(t, gw.Pid()), gw.Metric(t, "go_goroutines")
 	var open [streams]*harness.Stream
 	inBatches(func(n int) {
 		open[n] = gw.Get(t, fmt.Sprintf("%s?n=%d", path, n), "mcp-session-id", fmt.Sprint(n))
@@ -70,6 +70,11 @@ func TestManyStreamsAtOnce(t *testing.T) {
 	gw.WantMetric(t, streams, "holdfast_streams_total", "outcome=complete")
 	gw.WantMetric(t, streams*rounds, "holdfast_events_total")
 	gw.WantIdle(t)
+	// Connections with Envoy stay open, a handful of goroutines each.
+	const connections = 100
+	harness.Eventually(t, "the streams' goroutines to end", func() bool {
+		return gw.Metric(t, "go_goroutines") < goroutines+connections
+	})
 }
 
 func message(n string, round int) string {

@@ -36,10 +36,10 @@ var shapes = []struct {
 	tmaxmax float64 // at least this many times its throughput
 	index   float64 // at least this share of the IndexByte loop's
 }{
-	{llm, 4000, 10, 0.5},
-	{mcp, 800, 25, 0.5},
+	{llm, 2000, 10, 0.5},
+	{mcp, 400, 25, 0.5},
 	{large, 32, 60, 0.3},
-	{heartbeat, 4000, 3, 0.4},
+	{heartbeat, 2000, 3, 0.4},
 }
 
 // slowest is how much slower large events may be in small chunks.
