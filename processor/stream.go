@@ -178,6 +178,12 @@ func (st *stream) chunk() {
 		st.passOn(now, tail, &st.req)
 		return
 	}
+	if before.BytesIn == 0 && len(rd.ToClient) == 0 && !end {
+		// Trailers that reached Envoy before it was told to send the body wait for
+		// the first chunk to be answered (Envoy 1.40), even if all of it is held
+		// back and they are what would let it go.
+		_ = st.sendBody(nil, &st.req)
+	}
 	st.carryOut(now, rd, &st.req)
 	if events := st.counts.Events - before.Events; events > 0 {
 		st.policy.metrics.events.Add(float64(events))
