@@ -3,7 +3,6 @@ package processor
 import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/experimental"
-	"google.golang.org/grpc/mem"
 
 	"holdfast/processor/wire"
 )
@@ -24,9 +23,7 @@ const (
 // made. They hold for every service on it; other services than ext_proc speak
 // protobuf as ever.
 func ServerOptions() []grpc.ServerOption {
-	// grpc-go's own pool has no size between 32 KiB and 1 MiB, and clears what it
-	// hands out: a chunk of 64 KiB would cost a megabyte of memset.
-	pool := mem.NewTieredBufferPool(256, 4<<10, 16<<10, 32<<10, 64<<10, 128<<10, 256<<10, 1<<20)
+	pool := new(wire.Pool)
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(wire.NewCodec(pool)),
 		experimental.BufferPool(pool),

@@ -2,6 +2,7 @@ package sse_test
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -209,6 +210,9 @@ func TestBlocksAreNotCopied(t *testing.T) {
 
 // TestIdleScannerIsSmall: between blocks a Scanner keeps no large buffer.
 func TestIdleScannerIsSmall(t *testing.T) {
+	if n := reflect.TypeFor[sse.Scanner]().Size(); n > 112 {
+		t.Errorf("a Scanner has %d bytes, one size class more than 112", n)
+	}
 	s := sse.NewScanner(0)
 	drain := func(p []byte) {
 		s.Feed(p)
@@ -299,7 +303,7 @@ func TestNoAllocations(t *testing.T) {
 
 // TestDripIsLinear looks at no clock: a quadratic scanner would need minutes.
 func TestDripIsLinear(t *testing.T) {
-	const size = 512 << 10
+	const size = 128 << 10
 	for _, tt := range []struct{ name, line string }{
 		{"LF", "data: x\n"},
 		{"CR", "data: x\r"},

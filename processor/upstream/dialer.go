@@ -43,7 +43,7 @@ type Options struct {
 	IdleConn time.Duration
 	// Dial makes a connection to the listener in place of URL, for tests.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// Now tells the time for passes. nil: time.Now.
+	// Now tells the time, for passes and for the count of resets. nil: time.Now.
 	Now func() time.Time
 }
 
@@ -100,6 +100,7 @@ func New(o Options) (*Dialer, error) {
 				// does not depend on it.
 				return transport.NewClientConn(ctx, "http", "loopback:80")
 			},
+			now:    o.Now,
 			within: orDefault(o.ConnectTimeout, defaultConnectTimeout),
 			spread: orDefault(o.Spread, defaultSpread),
 			want:   orDefault(o.Conns, defaultConns),
@@ -201,54 +202,58 @@ func (d *Dialer) fetch(ctx context.Context, r *Request) (*Response, error) {
 	if r.AnswerWithin > 0 {
 		inTime = time.AfterFunc(r.AnswerWithin, func() { cancel(ErrAnswerTimeout) }).Stop
 	}
-	res, err := d.try(ctx, r, header)
-	if !inTime() && err == nil {
-		// The response came together with the end of our patience, which has
-		// already cancelled it.
-		_ = res.Body.Close()
-		err = &LocalError{TimedOut, ErrAnswerTimeout}
-	}
+	hr, conn, err := d.try(ctx, r, header) //nolint:bodyclose // Response.Close does
 	if err != nil {
+		inTime()
 		cancel(err)
 		return nil, err
 	}
 	d.live.Add(1)
-	StripHopByHop(res.Header)
-	return &Response{
-		Status: res.StatusCode, Header: res.Header, Length: res.ContentLength,
-		ctx: ctx, cancel: cancel, res: res, live: &d.live,
-	}, nil
+	StripHopByHop(hr.Header)
+	res := &Response{
+		Status: hr.StatusCode, Header: hr.Header, Length: hr.ContentLength,
+		ctx: ctx, cancel: cancel, res: hr, d: d, conn: conn, uploads: r.Body != nil,
+	}
+	if !inTime() {
+		// It came together with the end of our patience, which has already
+		// cancelled it.
+		_ = res.Close()
+		return nil, &LocalError{TimedOut, ErrAnswerTimeout}
+	}
+	return res, nil
 }
 
 // try sends the request on one connection after the other until it gets away.
-func (d *Dialer) try(ctx context.Context, r *Request, header http.Header) (*http.Response, error) {
+func (d *Dialer) try(ctx context.Context, r *Request, header http.Header) (*http.Response, *conn, error) {
 	for n := 1; ; n++ {
 		conn, err := d.pool.take(ctx)
 		if err != nil {
 			if peer, ok := errors.AsType[*PeerError](err); ok {
 				peer.Err = fmt.Errorf("the loopback listener %s: %w; is Envoy there, and does fetch.url name a listener of it?", d.url, peer.Err)
 			}
-			return nil, err
+			return nil, nil, err
 		}
 		hr, up := r.start(ctx, header)
 		res, err := conn.RoundTrip(hr)
-		if err == nil {
-			return res, nil
-		}
-		if local := localError(ctx); local != nil {
-			return nil, local
-		}
-		switch sent := up.sent.Load(); {
+		local := localError(ctx)
+		// Where we gave up, whether the request has left is not known yet: the
+		// transport does not wait for its own goroutine. It counts as a reset.
+		d.pool.answered(conn, err != nil && local != nil)
+		sent := up.sent.Load()
+		switch {
+		case err == nil:
+			return res, conn, nil
+		case local != nil:
+			return nil, nil, local
 		case !sent && conn.Err() == nil && conn.Available() > 0:
 			// Nothing is wrong with the connection.
-			return nil, &LocalError{Malformed, err}
+			return nil, nil, &LocalError{Malformed, err}
 		case !sent && n < maxTries:
 			continue
-		default:
-			peer := peerError(NoAnswer, err)
-			peer.Unprocessed = peer.Unprocessed || !sent
-			return nil, peer
 		}
+		peer := peerError(NoAnswer, err)
+		peer.Unprocessed = peer.Unprocessed || !sent
+		return nil, nil, peer
 	}
 }
 

@@ -2,8 +2,10 @@ package upstream
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -376,6 +378,108 @@ func TestStreamsAreSpread(t *testing.T) {
 	}
 }
 
+// TestClientsThatLeaveSpareTheOthers: no connection sees so many resets that
+// Envoy would close it, and with it a stream that is held.
+func TestClientsThatLeaveSpareTheOthers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		leave int // clients
+		most  int // resets on a connection that Envoy bears
+		path  string
+	}{
+		"inside the response": {2500, 1000, "/answered"},
+		"before the response": {800, 250, "/silent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			type counter struct{}
+			here, finish := make(chan struct{}), make(chan struct{})
+			var mu sync.Mutex
+			var resets []*int // by connection
+			d, _, _ := serve(t, "unix", Options{Conns: 1, Now: func() time.Time { return now }}, func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/held":
+					send(w, "x")
+					<-finish
+					send(w, "y")
+					return
+				case "/answered":
+					send(w, "x")
+				case "/silent":
+					here <- struct{}{}
+				}
+				<-r.Context().Done()
+				mu.Lock()
+				*r.Context().Value(counter{}).(*int)++
+				mu.Unlock()
+			}, func(srv *http.Server) {
+				srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+					mu.Lock()
+					defer mu.Unlock()
+					resets = append(resets, new(int))
+					return context.WithValue(ctx, counter{}, resets[len(resets)-1])
+				}
+			})
+			r := feedRequest()
+			r.Path = "/held"
+			held := fetch(t, d, r)
+			r.Path = tt.path
+			for range tt.leave {
+				ctx, cancel := context.WithCancel(deadline(t))
+				if tt.path == "/silent" {
+					go func() { <-here; cancel() }()
+				}
+				res, err := d.Fetch(ctx, r)
+				if err == nil {
+					res.Close()
+				} else {
+					wantCause(t, err, Cancelled)
+				}
+				cancel()
+			}
+			close(finish)
+			if body, err := io.ReadAll(held); string(body) != "xy" || err != nil {
+				t.Errorf("the held stream brought %q, %v", body, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if fewest := tt.leave / tt.most; len(resets) <= fewest || len(resets) > fewest+2 {
+				t.Errorf("%d connections", len(resets))
+			}
+			for _, n := range resets {
+				if *n > tt.most {
+					t.Errorf("%d resets on one connection", *n)
+				}
+			}
+		})
+	}
+}
+
+// TestResetsAreForgivenInTime: the count recovers as that of Envoy's codec does.
+func TestResetsAreForgivenInTime(t *testing.T) {
+	c := &conn{left: resetBurst, at: now}
+	for range resetBurst {
+		if !c.bears(0) {
+			t.Fatal("fewer than the burst")
+		}
+		c.left--
+	}
+	if c.bears(0) {
+		t.Error("more than the burst")
+	}
+	c.refill(now.Add(-time.Hour)) // clocks that disagree change nothing
+	c.refill(now)
+	if c.bears(0) {
+		t.Error("forgiven in no time")
+	}
+	c.refill(now.Add(time.Second))
+	if !c.bears(resetRate-1) || c.bears(resetRate) {
+		t.Errorf("%v are forgiven in a second", c.left)
+	}
+	c.refill(now.Add(time.Hour))
+	if !c.bears(resetBurst-1) || c.bears(resetBurst) {
+		t.Errorf("%v are left in the end", c.left)
+	}
+}
+
 // TestListenerRestarts: what was there breaks, what comes next does not.
 func TestListenerRestarts(t *testing.T) {
 	d, l, _ := serve(t, "tcp", Options{}, func(w http.ResponseWriter, r *http.Request) {
@@ -431,110 +535,5 @@ func TestUnreadResponseIsBounded(t *testing.T) {
 	n, err := io.Copy(io.Discard, res)
 	if n != 1<<20 || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
-	}
-}
-
-func BenchmarkFetch(b *testing.B) {
-	d, _, _ := serve(b, "unix", Options{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") })
-	ctx := b.Context()
-	b.ReportAllocs()
-	for b.Loop() {
-		res, err := d.Fetch(ctx, feedRequest())
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, res); err != nil {
-			b.Fatal(err)
-		}
-		res.Close()
-	}
-}
-
-// BenchmarkResume measures from the reset of a stream to the first bytes of the
-// next one.
-func BenchmarkResume(b *testing.B) {
-	d, _, _ := serve(b, "unix", Options{}, func(w http.ResponseWriter, r *http.Request) {
-		send(w, "data: 1\n\n")
-		panic(http.ErrAbortHandler)
-	})
-	ctx := b.Context()
-	buf := make([]byte, 64)
-	for b.Loop() {
-		res, err := d.Fetch(ctx, feedRequest())
-		if err != nil {
-			b.Fatal(err)
-		}
-		for err == nil {
-			_, err = res.Read(buf)
-		}
-		if CauseOf(err) != Reset {
-			b.Fatal(err)
-		}
-		res.Close()
-	}
-}
-
-// BenchmarkBulk measures one response that comes as fast as it can.
-func BenchmarkBulk(b *testing.B) {
-	block := bytes.Repeat([]byte("x"), 64<<10)
-	for _, window := range []int{64 << 10, 256 << 10, 1 << 20} {
-		b.Run(fmt.Sprintf("%dKiB", window>>10), func(b *testing.B) {
-			d, _, _ := serve(b, "unix", Options{StreamWindow: window}, func(w http.ResponseWriter, _ *http.Request) {
-				for {
-					if _, err := w.Write(block); err != nil {
-						return
-					}
-				}
-			})
-			res, err := d.Fetch(b.Context(), feedRequest())
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer res.Close()
-			buf := make([]byte, 64<<10)
-			b.SetBytes(int64(len(buf)))
-			for b.Loop() {
-				if _, err := io.ReadFull(res, buf); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// BenchmarkIdle measures what a silent stream costs on our side: memory with its
-// goroutines' stacks, the peer's few bytes included.
-func BenchmarkIdle(b *testing.B) {
-	const streams = 2000
-	d := script(b, Options{}, func(p *peer) {
-		for s := p.request(); s != 0; s = p.request() {
-			p.answer(s, "data: 1\n\n", false)
-		}
-	})
-	used := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapInuse + m.StackInuse
-	}
-	for b.Loop() {
-		fetch(b, d, feedRequest())
-		before := used()
-		var wg sync.WaitGroup
-		held := make([]*Response, streams)
-		for i := range held {
-			held[i] = fetch(b, d, feedRequest())
-			buf := make([]byte, 16)
-			if _, err := held[i].Read(buf); err != nil {
-				b.Fatal(err)
-			}
-			wg.Go(func() { _ = held[i].Wait() })
-		}
-		b.ReportMetric(float64(used()-before)/streams/1024, "KiB/stream")
-		for _, res := range held {
-			res.Close()
-		}
-		wg.Wait()
 	}
 }

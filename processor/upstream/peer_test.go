@@ -71,12 +71,15 @@ func (l *listener) cut() {
 }
 
 // serve runs an h2c server with the handler and returns a Dialer to it.
-func serve(t testing.TB, network string, o Options, h http.HandlerFunc) (*Dialer, *listener, *http.Server) {
+func serve(t testing.TB, network string, o Options, h http.HandlerFunc, configure ...func(*http.Server)) (*Dialer, *listener, *http.Server) {
 	t.Helper()
 	l := listen(t, network)
 	var h2c http.Protocols
 	h2c.SetUnencryptedHTTP2(true)
 	srv := &http.Server{Handler: h, Protocols: &h2c, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100}, MaxHeaderBytes: 1 << 20}
+	for _, c := range configure {
+		c(srv)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,10 +18,11 @@ import (
 // belongs to one of Envoy's worker threads and so does all that it carries. It
 // never repeats a request that may have been processed, nor waits before it
 // repeats one: what to do about a failure is for the stream's own machine to
-// decide. And it tells a connection that cannot be made from a request that
-// failed.
+// decide. It tells a connection that cannot be made from a request that failed.
+// And it knows how many resets a connection bears (see resetBurst).
 type pool struct {
 	open   func(context.Context) (*http.ClientConn, error)
+	now    func() time.Time
 	within time.Duration // bound of one dial
 	spread int           // streams on each connection before there is another one
 	want   int           // connections to spread over
@@ -30,8 +32,8 @@ type pool struct {
 	wg   sync.WaitGroup
 
 	mu     sync.Mutex
-	conns  []*http.ClientConn // open; some may take no more streams
-	under  *dialing           // the dial that is under way, or nil
+	conns  []*conn  // open; some may take no more streams
+	under  *dialing // the dial that is under way, or nil
 	dials  uint64
 	closed bool
 }
@@ -39,16 +41,61 @@ type pool struct {
 // maxConns bounds the connections where the listener allows few streams on each.
 const maxConns = 256
 
+// Each client that leaves is one RST_STREAM on the connection that carried its
+// stream, and Envoy takes many of them for an attack ("rapid reset",
+// CVE-2023-44487). It has two limits for a connection, and whoever goes beyond
+// one loses the connection with all other streams on it:
+//
+//   - nghttp2 bears 1000 resets and 33 a second more, then it answers GOAWAY with
+//     INTERNAL_ERROR. Envoy has no setting for that.
+//     https://nghttp2.org/documentation/nghttp2_option_set_stream_reset_rate_limit.html
+//   - Envoy itself bears 250 requests that were reset before their response, half
+//     of the runtime key overload.premature_reset_total_stream_count.
+//     https://www.envoyproxy.io/docs/envoy/v1.28.0/version_history/v1.24/v1.24.11
+//
+// So both are counted here in the same way, a little more strictly, and a
+// connection takes a new stream only if all that it carries could be reset at
+// once. That cannot go beyond a limit. Another connection takes over: until the
+// count has recovered where it is the first, for good where it is the second.
+const (
+	resetBurst = 900
+	resetRate  = 30 // a second
+	earlyBurst = 240
+)
+
+// conn is a connection and what it still bears.
+type conn struct {
+	*http.ClientConn
+	left    float64 // resets, at the time
+	at      time.Time
+	early   int // resets before the response
+	waiting int // streams that have no response yet
+}
+
+// refill brings the count of resets up to date.
+func (c *conn) refill(now time.Time) {
+	if d := now.Sub(c.at); d > 0 {
+		c.left = min(c.left+resetRate*d.Seconds(), resetBurst)
+		c.at = now
+	}
+}
+
+// bears reports whether one more stream, on top of n, could be reset with all
+// the others.
+func (c *conn) bears(n int) bool {
+	return c.left >= float64(n+1) && c.early+c.waiting < earlyBurst
+}
+
 // dialing is one attempt at a connection, for all that wait for it.
 type dialing struct {
 	done chan struct{} // closed at the end; then the rest is set
-	conn *http.ClientConn
+	conn *conn
 	err  error
 }
 
 // take returns a connection on which one stream is reserved: exactly one
 // RoundTrip has to follow.
-func (p *pool) take(ctx context.Context) (*http.ClientConn, error) {
+func (p *pool) take(ctx context.Context) (*conn, error) {
 	for {
 		p.mu.Lock()
 		if p.closed {
@@ -87,33 +134,58 @@ func (p *pool) take(ctx context.Context) (*http.ClientConn, error) {
 // reserve takes a stream on the connection that carries the fewest, and returns
 // how many it carries now and how many connections could have been taken. mu is
 // held.
-func (p *pool) reserve() (best *http.ClientConn, load, usable int) {
-	open := p.conns[:0]
-	for _, c := range p.conns {
-		if c.Err() != nil {
-			continue // closed; one that only drains stays, so that Close finds it
+func (p *pool) reserve() (best *conn, load, usable int) {
+	now := p.now()
+	p.conns = slices.DeleteFunc(p.conns, func(c *conn) bool {
+		c.refill(now)
+		if c.InFlight() == 0 && !c.bears(0) {
+			_ = c.Close() // a fresh one is worth more
 		}
-		open = append(open, c)
-	}
-	clear(p.conns[len(open):])
-	p.conns = open
+		return c.Err() != nil // one that only drains stays, so that close finds it
+	})
 	for {
 		best, load, usable = nil, 0, 0
 		for _, c := range p.conns {
-			if c.Available() <= 0 {
+			n := c.InFlight()
+			if c.Available() <= 0 || !c.bears(n) {
 				continue
 			}
 			usable++
-			if n := c.InFlight(); best == nil || n < load {
+			if best == nil || n < load {
 				best, load = c, n
 			}
 		}
 		// Between the question and this the connection may have closed or been
 		// told to go away: ask again, for then it is not available any more.
-		if best == nil || best.Reserve() == nil {
+		if best == nil {
+			return nil, 0, 0
+		}
+		if best.Reserve() == nil {
+			best.waiting++
 			return best, load + 1, usable
 		}
 	}
+}
+
+// answered says that a stream of take has its response, or never will: then early
+// says whether it was we who reset it.
+func (p *pool) answered(c *conn, early bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.waiting--
+	if early {
+		c.early++
+		c.refill(p.now())
+		c.left--
+	}
+}
+
+// reset counts a stream with a response that we have ended before its end.
+func (p *pool) reset(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.refill(p.now())
+	c.left--
 }
 
 // dial begins a dial if none is under way. mu is held.
@@ -127,15 +199,17 @@ func (p *pool) dial() {
 	p.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, p.within)
 		defer cancel()
-		d.conn, d.err = p.open(ctx)
+		opened, err := p.open(ctx)
 		p.mu.Lock()
 		p.under = nil
 		switch {
-		case d.err != nil:
+		case err != nil:
+			d.err = err
 		case p.closed:
 			d.err = ErrClosed
-			_ = d.conn.Close()
+			_ = opened.Close()
 		default:
+			d.conn = &conn{ClientConn: opened, left: resetBurst, at: p.now()}
 			p.conns = append(p.conns, d.conn)
 		}
 		p.mu.Unlock()

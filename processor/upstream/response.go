@@ -14,23 +14,31 @@ type Response struct {
 	Header http.Header // canonical names, hop-by-hop fields left out; the caller's to change
 	Length int64       // of the body as announced; -1: unknown
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	res    *http.Response
-	closed atomic.Bool
-	live   *atomic.Int64 // fetches of the dialer
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	res     *http.Response
+	d       *Dialer
+	conn    *conn
+	uploads bool        // the request's body streams, and may outlast the response
+	over    atomic.Bool // the other side has ended the stream, in whatever way
+	closed  atomic.Bool
 }
 
 // Read reads from the body. At its end the error is io.EOF, unwrapped; any other
 // is a *LocalError or a *PeerError and says that the body is incomplete.
 func (r *Response) Read(p []byte) (int, error) {
 	n, err := r.res.Body.Read(p)
-	if err == nil || err == io.EOF {
-		return n, err
+	if err == nil {
+		return n, nil
+	}
+	if err == io.EOF {
+		r.over.Store(true)
+		return n, io.EOF
 	}
 	if local := localError(r.ctx); local != nil {
 		return n, local
 	}
+	r.over.Store(true)
 	return n, peerError(Reset, err)
 }
 
@@ -64,6 +72,9 @@ func (r *Response) Close() error {
 	r.cancel(errBodyClosed)
 	// Gives the window of what was not read back to the connection.
 	_ = r.res.Body.Close()
-	r.live.Add(-1)
+	if r.uploads || !r.over.Load() {
+		r.d.pool.reset(r.conn)
+	}
+	r.d.live.Add(-1)
 	return nil
 }

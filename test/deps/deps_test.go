@@ -35,6 +35,9 @@ var leaves = []struct {
 	{dir: "processor/splice", ours: []string{"holdfast/processor/sse"}, pure: true},
 	{dir: "processor/health", pure: true, may: "sync"}, // one Monitor for all streams
 	{dir: "processor/live"},
+	{dir: "processor/pass"},
+	{dir: "processor/health"},
+	{dir: "processor/upstream", ours: []string{"holdfast/processor/pass"}},
 	{dir: "sessionstore"},
 }
 

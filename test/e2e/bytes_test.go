@@ -168,6 +168,34 @@ func TestCutReachesTheClientAsCut(t *testing.T) {
 	}
 }
 
+// TestTrailersPass, also those that come together with an event that never ends:
+// nothing of it can be forwarded before they are seen.
+func TestTrailersPass(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	for _, upstream := range []string{origin.URL, origin.H2URL()} {
+		gw := harness.Run(t, upstream, "")
+		for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
+			for name, body := range map[string]string{"events": events(1, 3), "unfinished event": "data: ha", "both": events(1, 3) + "data: ha"} {
+				scheme, _, _ := strings.Cut(upstream, ":")
+				t.Run(fmt.Sprintf("%s/%s from %s", name, protocol, scheme), func(t *testing.T) {
+					t.Parallel()
+					path := origin.Handle("", func(x *harness.Exchange) {
+						x.Stream()
+						x.Send(body)
+						x.Trailer("x-sum", "7")
+					})
+					s := gw.Open(t, path, harness.Request{Protocol: protocol})
+					s.WantBody(t, body)
+					if got := s.Response(t).Trailer.Get("x-sum"); got != "7" {
+						t.Errorf("the trailer x-sum is %q, want 7", got)
+					}
+				})
+			}
+		}
+	}
+}
+
 func TestStatusHeadersAndTrailersPass(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)

@@ -122,6 +122,7 @@ func TestUnmetEndIsAborted(t *testing.T) {
 				"after an event":         func(x *harness.Exchange) { x.Send(events(1, 1)) },
 				"in an event":            func(x *harness.Exchange) { x.Send(events(1, 1) + "data: [DO") },
 				"with trailers":          func(x *harness.Exchange) { x.Send(events(1, 1)); x.Trailer("x-sum", "1") },
+				"in an event, trailed":   func(x *harness.Exchange) { x.Send("data: [DO"); x.Trailer("x-sum", "1") },
 			} {
 				scheme, _, _ := strings.Cut(upstream, ":")
 				t.Run(fmt.Sprintf("%s/%s from %s", name, protocol, scheme), func(t *testing.T) {
