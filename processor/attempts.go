@@ -2,7 +2,9 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +17,8 @@ import (
 )
 
 // origin is the upstream's side of a stream that can be fetched: it makes the
-// attempts that the machine asks for, one at a time. It belongs to the gate's
-// holder, but for reader.
+// attempts that the machine asks for. It belongs to the gate's holder, but for
+// what tells of readers.
 type origin struct {
 	dialer   *upstream.Dialer
 	monitor  *health.Monitor
@@ -25,36 +27,54 @@ type origin struct {
 	first    upstream.Request // as the client made it
 	repeats  bool             // first can be sent again: it has no body, or all of it is at hand
 
-	// dials hands attempts to the handler's goroutine, which has nothing else to
-	// do. nil: the handler waits for Envoy, and each attempt gets a goroutine.
-	dials chan splice.Dial
+	// attempts are those that are being made or read: one, and while a silent one
+	// is to be replaced, two. Facts of any other are stale.
+	attempts []*attempt
+	why      retry       // what the next one will be for
+	trailer  http.Header // what the last clean end brought
 
-	n       splice.Attempt // the present attempt: facts of any other are stale
-	open    bool           // its body is being read
-	stop    func()         // ends its fetch; nil: there is none
-	target  health.Target  // where it comes from, if that is known
-	praised bool           // the monitor has heard of its success
-	trailer http.Header    // what the last clean end brought
-
-	why      retry // what the next attempt is for
-	failedAt time.Time
+	// Where the handler's goroutine has nothing to do but to read, it is given
+	// what there is to read, and to fetch while there is nothing to read. nil: the
+	// handler waits for Envoy, and each attempt gets a goroutine.
+	dials  chan dialing
+	bodies chan body
+	duties int // fetches and bodies that the handler has or is about to get
 
 	watch *sse.Scanner // of what the client got, while the strategy wants to see it
 	data  []byte       // of an event it is shown, used again
 
-	// reader is when the goroutine that reads the body began to wait for bytes,
-	// in Unix nanoseconds.
-	reader atomic.Int64
+	inHand  atomic.Int32 // goroutines that have bytes for the gate's holder
+	waiting atomic.Int64 // since when the latest of the others waits for some, in Unix nanoseconds
 }
 
-// States of origin.reader other than a time.
-const (
-	nobodyReads int64 = 0
-	bytesInHand int64 = -1 // they wait for the gate, or for the client to take earlier ones
-)
+// attempt is one response, or the request for one.
+type attempt struct {
+	n       splice.Attempt
+	stop    func()        // ends it, at any time
+	open    bool          // its body is being read
+	target  health.Target // where it comes from, if that is known
+	praised bool          // the monitor has heard of its success
+}
 
-func (o *origin) waits(now time.Time) { o.reader.Store(now.UnixNano()) }
-func (o *origin) got()                { o.reader.Store(bytesInHand) }
+// body is what there is to read of an attempt.
+type body struct {
+	n   splice.Attempt
+	res *upstream.Response
+}
+
+// dialing is an attempt to be made.
+type dialing struct {
+	ctx context.Context
+	splice.Dial
+}
+
+// A reader says when it waits for bytes and when it has some, which the gate's
+// holder may be slow to take.
+
+func (o *origin) reads()              { o.inHand.Add(1) }
+func (o *origin) waits(now time.Time) { o.waiting.Store(now.UnixNano()); o.inHand.Add(-1) }
+func (o *origin) got()                { o.inHand.Add(1) }
+func (o *origin) readNoMore()         { o.inHand.Add(-1) }
 
 // settle is how long a reader gets to find bytes that have arrived.
 const settle = 10 * time.Millisecond
@@ -63,36 +83,51 @@ const settle = 10 * time.Millisecond
 // the upstream: then its silence says nothing, and what it has sent meanwhile has
 // to be taken in before anybody calls it stalled.
 func (o *origin) settled(now time.Time) time.Time {
-	switch since := o.reader.Load(); since {
-	case nobodyReads:
-		return now
-	case bytesInHand:
+	if o.inHand.Load() > 0 {
 		return now.Add(settle)
-	default:
-		return time.Unix(0, since).Add(settle)
 	}
+	return time.Unix(0, o.waiting.Load()).Add(settle)
+}
+
+// find returns an attempt that is under way, or nil.
+func (o *origin) find(n splice.Attempt) *attempt {
+	for _, a := range o.attempts {
+		if a.n == n {
+			return a
+		}
+	}
+	return nil
+}
+
+// drop forgets an attempt, and ends it if it is not over.
+func (o *origin) drop(n splice.Attempt) {
+	for i, a := range o.attempts {
+		if a.n == n {
+			o.attempts = slices.Delete(o.attempts, i, i+1)
+			a.stop()
+			return
+		}
+	}
+}
+
+// end gives up whatever is under way.
+func (o *origin) end() {
+	for _, a := range o.attempts {
+		a.stop()
+	}
+	o.attempts = nil
 }
 
 // whole says whether all that the client has is what attempt 0 has brought, and
 // that goes on.
-func (o *origin) whole() bool { return o.n == 0 && o.open }
-
-// end gives up whatever is under way.
-func (o *origin) end() {
-	if o.stop != nil {
-		o.stop()
-		o.stop = nil
-	}
-	o.open = false
+func (o *origin) whole() bool {
+	return len(o.attempts) == 1 && o.attempts[0].n == 0 && o.attempts[0].open
 }
 
 // suppose notes what the next attempt will be for.
 func (o *origin) suppose(in splice.Input) {
 	switch in := in.(type) {
 	case splice.Ended:
-		if in.Attempt != o.n {
-			return
-		}
 		switch in.Cause {
 		case splice.CleanEnd:
 			o.why = retryEarlyEnd
@@ -102,80 +137,95 @@ func (o *origin) suppose(in splice.Input) {
 			o.why = retryRefused
 		}
 	case splice.Opened:
-		if in.Attempt == o.n && in.Verdict != splice.Continue {
+		if in.Verdict != splice.Continue {
 			o.why = retryStatus
 		}
 	}
 }
 
-// dial begins the attempt that the machine asks for; it supersedes any other.
-func (st *stream) dial(now time.Time, d splice.Dial) {
+// dial begins the attempt that the machine asks for.
+func (st *stream) dial(d splice.Dial) {
 	o := st.origin
 	if o == nil {
 		return // the machine was told that nothing can be fetched
 	}
-	o.end()
-	o.n, o.praised = d.Attempt, false
-	if o.failedAt.IsZero() {
-		o.failedAt = now
-	}
+	ctx, cancel := context.WithCancel(st.ctx)
+	o.attempts = append(o.attempts, &attempt{n: d.Attempt, stop: cancel})
 	o.metrics.retries[o.why].Inc()
-	if o.dials == nil {
-		go st.follow(d)
+	switch {
+	case o.dials == nil:
+		go func() {
+			if res := st.fetch(ctx, d); res != nil {
+				st.read(d.Attempt, res)
+			}
+		}()
+	case o.duties > 0:
+		go func() {
+			if res := st.fetch(ctx, d); res != nil {
+				st.handOver(body{d.Attempt, res})
+			}
+		}()
+	default:
+		o.duties++
+		o.dials <- dialing{ctx, d}
+	}
+}
+
+// handOver gives the handler something to read. There is room: the attempt that
+// this one follows was given up when it opened.
+func (st *stream) handOver(b body) {
+	st.gate.lock()
+	defer st.gate.unlock()
+	if st.origin.find(b.n) == nil {
+		_ = b.res.Close()
 		return
 	}
-	select {
-	case <-o.dials: // superseded before it began
-	default:
-	}
-	o.dials <- d
+	st.origin.duties++
+	st.origin.bodies <- b
 }
 
 func (st *stream) cancel(n splice.Attempt) {
-	if st.origin != nil && st.origin.n == n {
-		st.origin.end()
+	if st.origin != nil {
+		st.origin.drop(n)
 	}
 }
 
-// follow carries an attempt through: request, answer, body. The gate is held only
-// to tell what happened.
-func (st *stream) follow(d splice.Dial) {
-	ctx, cancel := context.WithCancel(st.ctx)
-	defer cancel()
-	req, ok := st.prepare(d, cancel)
+// fetch makes an attempt's request and tells what came of it. It returns the
+// response if that is to be read. The gate is held only to tell.
+func (st *stream) fetch(ctx context.Context, d splice.Dial) *upstream.Response {
+	req, ok := st.prepare(d)
 	if !ok {
-		return
+		return nil
 	}
 	res, err := st.resume(ctx, &req)
 	if err != nil {
 		st.refused(d.Attempt, err)
-		return
+		return nil
 	}
-	defer res.Close()
-	if st.answered(d.Attempt, res) {
-		st.read(d.Attempt, res)
+	if !st.answered(d.Attempt, res) {
+		_ = res.Close()
+		return nil
 	}
+	return res
 }
 
 // prepare makes the request of an attempt, or says that there is none.
-func (st *stream) prepare(d splice.Dial, cancel func()) (upstream.Request, bool) {
+func (st *stream) prepare(d splice.Dial) (upstream.Request, bool) {
 	st.gate.lock()
 	defer st.gate.unlock()
 	o := st.origin
-	if st.ended || o.n != d.Attempt {
+	if o.find(d.Attempt) == nil {
 		return upstream.Request{}, false
+	}
+	if d.Cursor == "" && o.repeats {
+		return o.first, true
 	}
 	req, ok := o.strategy.Request(d.Cursor)
-	if d.Cursor == "" && !ok {
-		req, ok = o.first, o.repeats
-	}
 	if !ok {
-		o.metrics.resumes[resumeImpossible].Inc()
+		o.drop(d.Attempt)
 		st.perform(st.srv.now(), splice.Ended{Attempt: d.Attempt, Cause: splice.Unresumable})
-		return upstream.Request{}, false
 	}
-	o.stop = cancel
-	return req, true
+	return req, ok
 }
 
 // resume sends an attempt's request when it is its turn.
@@ -194,16 +244,15 @@ func (st *stream) refused(n splice.Attempt, err error) {
 	st.gate.lock()
 	defer st.gate.unlock()
 	o := st.origin
-	if st.ended || o.n != n || st.ctx.Err() != nil {
+	if o.find(n) == nil || st.ctx.Err() != nil {
 		return
 	}
-	o.stop = nil
+	o.drop(n)
 	cause := splice.Refused
 	switch upstream.CauseOf(err) {
 	case upstream.Looped, upstream.Malformed:
 		cause = splice.Unresumable
 	}
-	o.metrics.resumes[resumeRefused].Inc()
 	st.srv.log.Debug("no answer to a resume", zap.Stringer("stream", st.id), zap.Error(err))
 	st.perform(st.srv.now(), splice.Ended{Attempt: n, Cause: cause})
 }
@@ -213,53 +262,63 @@ func (st *stream) answered(n splice.Attempt, res *upstream.Response) bool {
 	st.gate.lock()
 	defer st.gate.unlock()
 	o := st.origin
-	if st.ended || o.n != n {
+	a := o.find(n)
+	if a == nil {
 		return false
 	}
 	now := st.srv.now()
-	target := takeTarget(res.Header)
+	a.target = takeTarget(res.Header)
 	v := o.strategy.Judge(now, res.Status, res.Header)
-	o.metrics.resumes[resumeResult(v.Action)].Inc()
-	o.target = target
 	if res.Status >= http.StatusInternalServerError {
-		o.report(now, health.BadStatus)
+		o.report(now, a, health.BadStatus)
 	}
 	in := splice.Opened{
 		Attempt: n, Status: res.Status, EventType: upstream.IsEventStream(res.Header),
-		Verdict: splice.Verdict(v.Action), RetryAfter: v.Wait,
+		Verdict: verdictOf(v), RetryAfter: v.Wait,
 	}
-	if v.Action == upstream.Continue {
-		st.mu.Lock()
-		st.resumes++
-		if target.Address != "" {
-			st.upstream = target.Address
+	if in.Verdict == splice.Continue {
+		a.open = true
+		if a.target.Address != "" {
+			st.mu.Lock()
+			st.upstream = a.target.Address
+			st.mu.Unlock()
 		}
-		st.mu.Unlock()
-		o.open = true
 	} else {
-		o.stop = nil
 		if entry := st.srv.log.Check(zap.DebugLevel, "resume not granted"); entry != nil {
 			entry.Write(zap.Stringer("stream", st.id), zap.Int("status", res.Status), zap.String("reason", v.Reason))
 		}
+		o.drop(n)
 	}
 	st.perform(now, in)
-	return !st.ended && o.n == n && o.open
+	return o.find(n) != nil
+}
+
+func verdictOf(v upstream.Verdict) splice.Verdict {
+	if v.Gap && v.Action == upstream.Continue {
+		return splice.Never
+	}
+	return [...]splice.Verdict{
+		upstream.Continue: splice.Continue,
+		upstream.Stop:     splice.Stop,
+		upstream.Wait:     splice.Wait,
+		upstream.Retry:    splice.Retry,
+		upstream.Never:    splice.Never,
+	}[v.Action]
 }
 
 // read takes in an attempt's body until its end, or until nobody wants it any
 // more. Between two chunks it holds no buffer: an idle stream needs none.
 func (st *stream) read(n splice.Attempt, res *upstream.Response) {
+	defer res.Close()
 	o := st.origin
-	defer o.reader.Store(nobodyReads)
+	o.reads()
+	defer o.readNoMore()
 	for {
 		o.waits(st.srv.now())
 		err := res.Wait()
 		o.got()
 		if err == nil {
-			var wanted bool
-			if wanted, err = st.readChunk(n, res); !wanted {
-				return
-			}
+			err = st.readChunk(n, res)
 		}
 		if err != nil {
 			st.over(n, res, err)
@@ -268,61 +327,102 @@ func (st *stream) read(n splice.Attempt, res *upstream.Response) {
 	}
 }
 
-func (st *stream) readChunk(n splice.Attempt, res *upstream.Response) (wanted bool, err error) {
+func (st *stream) readChunk(n splice.Attempt, res *upstream.Response) error {
 	buf := st.srv.buffers.get()
 	defer st.srv.buffers.put(buf)
 	k, err := res.Read(buf[:])
 	if k == 0 {
-		return true, err
+		return err
 	}
 	st.gate.lock()
 	defer st.gate.unlock()
-	if st.ended || st.origin.n != n || !st.origin.open {
-		return false, nil
+	if st.origin.find(n) == nil {
+		return errUnwanted
 	}
 	st.chunk(n, buf[:k])
-	return !st.ended, err
+	return err
 }
+
+var errUnwanted = errors.New("processor: the attempt was given up")
 
 // over tells how an attempt's body ended.
 func (st *stream) over(n splice.Attempt, res *upstream.Response, err error) {
 	st.gate.lock()
 	defer st.gate.unlock()
 	o := st.origin
-	if st.ended || o.n != n || !o.open || st.ctx.Err() != nil {
+	o.duties-- // of the handler, if there was one
+	a := o.find(n)
+	if a == nil || st.ctx.Err() != nil {
 		return
 	}
-	o.open, o.stop = false, nil
+	o.drop(n)
 	now := st.srv.now()
 	cause := splice.Reset
 	if upstream.CauseOf(err) == upstream.CleanEnd {
 		cause, o.trailer = splice.CleanEnd, res.Trailer()
 	} else {
-		o.report(now, health.Reset)
+		o.report(now, a, health.Reset)
 	}
 	st.perform(now, splice.Ended{Attempt: n, Cause: cause})
 }
 
-// brought takes in what a chunk has changed.
-func (st *stream) brought(now time.Time, before splice.Counts) {
-	o := st.origin
-	news := (st.counts.Events - st.counts.Duplicates) - (before.Events - before.Duplicates)
-	if news == 0 || news > st.counts.Events { // or only repeats
-		return
+// attend does the handler's part of an owned stream: it reads one attempt after
+// the other until done, or until the client leaves.
+func (st *stream) attend(first *upstream.Response, done <-chan struct{}) {
+	st.read(0, first)
+	for {
+		select {
+		case d := <-st.origin.dials:
+			if res := st.fetch(d.ctx, d.Dial); res != nil {
+				st.read(d.Attempt, res)
+			} else {
+				st.relieve()
+			}
+		case b := <-st.origin.bodies:
+			st.read(b.n, b.res)
+		case <-done:
+			st.leaveBehind()
+			return
+		case <-st.ctx.Done():
+			st.abandon()
+			st.leaveBehind()
+			return
+		}
 	}
-	if !o.praised {
-		o.praised = true
-		o.report(now, health.Success)
-	}
-	if o.n > 0 && !o.failedAt.IsZero() {
-		st.srv.metrics.resumeTime.Observe(st.srv.now().Sub(o.failedAt).Seconds())
-	}
-	o.failedAt, o.why = time.Time{}, retryStall // all that can happen to a stream that is well, unless it says otherwise
 }
 
-func (o *origin) report(now time.Time, how health.Outcome) {
-	if o.target.Address != "" {
-		o.monitor.Report(now, o.target, how)
+// relieve takes note that the handler's fetch brought nothing to read.
+func (st *stream) relieve() {
+	st.gate.lock()
+	defer st.gate.unlock()
+	st.origin.duties--
+}
+
+// leaveBehind closes what was handed over in the moment in which the stream ended.
+func (st *stream) leaveBehind() {
+	select {
+	case b := <-st.origin.bodies:
+		_ = b.res.Close()
+	default:
+	}
+}
+
+// brought takes in what attempt n's chunk has changed.
+func (st *stream) brought(n splice.Attempt, now time.Time, before splice.Counts) {
+	o := st.origin
+	if st.counts.Events-before.Events == st.counts.Duplicates-before.Duplicates {
+		return // nothing new
+	}
+	o.why = retryStall // all that can happen to a stream that is well, unless a fact says otherwise
+	if a := o.find(n); a != nil && !a.praised {
+		a.praised = true
+		o.report(now, a, health.Success)
+	}
+}
+
+func (o *origin) report(now time.Time, a *attempt, how health.Outcome) {
+	if a.target.Address != "" {
+		o.monitor.Report(now, a.target, how)
 	}
 }
 

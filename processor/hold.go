@@ -14,7 +14,6 @@ import (
 	"holdfast/processor/config"
 	"holdfast/processor/health"
 	"holdfast/processor/pass"
-	"holdfast/processor/splice"
 	"holdfast/processor/sse"
 	"holdfast/processor/upstream"
 	"holdfast/processor/wire"
@@ -138,8 +137,8 @@ func (x *exchange) origin(response headers) *origin {
 		Method: x.head.get(":method"), Path: x.head.get(":path"), Authority: x.head.get(":authority"),
 		Header: x.head.fields(), Policy: p.Name,
 	}, x.bodiless)
-	o.dials = nil // the handler waits for Envoy
-	o.open, o.target = true, x.target
+	o.attempts = []*attempt{{stop: func() {}, open: true, target: x.target}} // Envoy's
+	o.reads()                                                                // does the handler
 	o.strategy.Judge(x.srv.now(), http.StatusOK, response.fields())
 	return o
 }
@@ -155,14 +154,14 @@ func (s *Server) newOrigin(p *boundPolicy, first upstream.Request, repeatable bo
 	return &origin{
 		dialer: s.fetch, monitor: p.monitor, metrics: p.metrics,
 		strategy: upstream.NewStrategy(p.Resume, first), first: first, repeats: repeatable,
-		dials: make(chan splice.Dial, 1),
 	}
 }
 
-// hold makes a response attempt 0.
+// hold makes a response attempt 0 of a stream whose handler has nothing to do but
+// to attend to it.
 func (o *origin) hold(now time.Time, res *upstream.Response, from health.Target) {
-	o.open, o.target = true, from
-	o.stop = func() { _ = res.Close() }
+	o.attempts = []*attempt{{stop: func() { _ = res.Close() }, open: true, target: from}}
+	o.dials, o.bodies, o.duties = make(chan dialing, 1), make(chan body, 1), 1
 	o.strategy.Judge(now, res.Status, res.Header)
 }
 

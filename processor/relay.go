@@ -211,6 +211,9 @@ func (s *Server) relayPlain(w http.ResponseWriter, res *upstream.Response) {
 	copyHeader(w.Header(), res.Header)
 	w.WriteHeader(res.Status)
 	flush, _ := w.(http.Flusher)
+	if res.Length != 0 {
+		flush.Flush() // the header does not wait for a body that may be slow
+	}
 	for {
 		err := s.copyChunk(w, flush, res)
 		switch {
@@ -272,25 +275,7 @@ type relayed struct {
 // run reads one attempt after the other, in the handler's goroutine, until the
 // stream ends.
 func (st *relayed) run(res *upstream.Response) {
-	st.read(0, res)
-	_ = res.Close()
-	st.attend(st.done)
-}
-
-// attend carries out attempts as they are asked for, until done or the client
-// leaves.
-func (st *stream) attend(done <-chan struct{}) {
-	for {
-		select {
-		case d := <-st.origin.dials:
-			st.follow(d)
-		case <-done:
-			return
-		case <-st.ctx.Done():
-			st.abandon()
-			return
-		}
-	}
+	st.attend(res, st.done)
 }
 
 // took implements sink.

@@ -151,11 +151,11 @@ func (st *stream) chunk(n splice.Attempt, b []byte) {
 		st.policy.metrics.events.Add(float64(events))
 		st.srv.metrics.eventTime.observe(st.srv.now().Sub(now), events)
 	}
-	if n := st.counts.Duplicates - before.Duplicates; n > 0 {
-		st.policy.metrics.duplicates.Add(float64(n))
+	if dropped := st.counts.Duplicates - before.Duplicates; dropped > 0 {
+		st.policy.metrics.duplicates.Add(float64(dropped))
 	}
 	if st.origin != nil {
-		st.brought(now, before)
+		st.brought(n, now, before)
 	}
 }
 
@@ -206,7 +206,7 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 		case splice.Cancel:
 			st.cancel(c.Attempt)
 		case splice.Dial:
-			st.dial(now, c)
+			st.dial(c)
 		}
 	}
 	st.alarmAt(now, rd.Deadline)
