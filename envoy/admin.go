@@ -104,14 +104,14 @@ func (a *Admin) ActiveRequests(ctx context.Context, statPrefix string) (int, err
 	return strconv.Atoi(strings.TrimSpace(value))
 }
 
-// Drain turns new clients away: listeners stop accepting, and connections that
-// are kept alive are told to close after the answer in progress. Requests in
-// progress go on.
+// Drain turns new clients away: their listeners stop accepting, and connections
+// that are kept alive are told to close after the answer in progress. Requests in
+// progress go on, and so does the loopback listener, which they may need.
 func (a *Admin) Drain(ctx context.Context) error {
 	// Failing health checks is what makes every answer carry Connection: close, and
 	// every HTTP/2 connection a GOAWAY, at once instead of gradually.
 	_, errFail := a.ask(ctx, http.MethodPost, "/healthcheck/fail")
-	_, errDrain := a.ask(ctx, http.MethodPost, "/drain_listeners")
+	_, errDrain := a.ask(ctx, http.MethodPost, "/drain_listeners?inboundonly")
 	return errors.Join(errFail, errDrain)
 }
 

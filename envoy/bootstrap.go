@@ -21,9 +21,13 @@ import (
 // access logs, and in the attributes the processor reads.
 const (
 	PublicListener   = "public"
+	LoopbackListener = "loopback"
 	UpstreamCluster  = "upstream"
 	ProcessorCluster = "holdfast"
+	RelayCluster     = "holdfast-relay"
 	MainRoute        = "main"
+	SafeRoute        = "safe"  // on the loopback listener: methods that only read
+	TicketRoute      = "relay" // on the public listener: what the processor holds
 	// MetadataNamespace is where the processor's dynamic metadata arrives.
 	MetadataNamespace = "holdfast"
 )
@@ -45,6 +49,13 @@ type Options struct {
 
 	Processor    Address    // where the processor serves ext_proc
 	ProcessorTLS *ClientTLS // nil: clear text
+
+	// Loopback is where Envoy listens for the processor's own requests to the
+	// upstreams: a loopback address or a unix socket. Unset: it does not.
+	Loopback Address
+	// Relay is where the processor serves the responses it holds. Unset: the
+	// processor owns none by this way.
+	Relay Address
 
 	Admin     Address // Envoy's own admin interface; unset: none
 	AccessLog string  // file for one JSON line per request; "": none
@@ -71,15 +82,11 @@ func Bootstrap(o Options) (*bootstrapv3.Bootstrap, error) {
 	if len(o.Upstreams) == 0 {
 		return nil, errors.New("no upstream; name one with --upstream http://host:port")
 	}
-	public, err := publicListener(&o)
+	listeners, err := listeners(&o)
 	if err != nil {
 		return nil, err
 	}
-	up, err := upstreamCluster(&o)
-	if err != nil {
-		return nil, err
-	}
-	proc, err := processorCluster(&o)
+	clusters, err := clusters(&o)
 	if err != nil {
 		return nil, err
 	}
@@ -88,19 +95,41 @@ func Bootstrap(o Options) (*bootstrapv3.Bootstrap, error) {
 		return nil, err
 	}
 	b := &bootstrapv3.Bootstrap{
-		Node: &corev3.Node{Id: "holdfast", Cluster: "holdfast"},
-		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
-			Listeners: []*listenerv3.Listener{public},
-			Clusters:  []*clusterv3.Cluster{up, proc},
-		},
+		Node:            &corev3.Node{Id: "holdfast", Cluster: "holdfast"},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Listeners: listeners, Clusters: clusters},
 		StatsConfig:     statsConfig(),
 		OverloadManager: overload,
 		Admin:           admin(o.Admin),
+	}
+	if o.Loopback != (Address{}) {
+		b.LayeredRuntime = layeredRuntime()
 	}
 	if err := b.ValidateAll(); err != nil {
 		return nil, fmt.Errorf("the Envoy configuration is not valid: %w", err)
 	}
 	return b, nil
+}
+
+func listeners(o *Options) ([]*listenerv3.Listener, error) {
+	public, err := publicListener(o)
+	if err != nil || o.Loopback == (Address{}) {
+		return []*listenerv3.Listener{public}, err
+	}
+	loopback, err := loopbackListener(o)
+	return []*listenerv3.Listener{public, loopback}, err
+}
+
+func clusters(o *Options) ([]*clusterv3.Cluster, error) {
+	up, err := upstreamCluster(o)
+	if err != nil {
+		return nil, err
+	}
+	proc, err := processorCluster(o)
+	if err != nil || o.Relay == (Address{}) {
+		return []*clusterv3.Cluster{up, proc}, err
+	}
+	relay, err := relayCluster(o)
+	return []*clusterv3.Cluster{up, proc, relay}, err
 }
 
 // admin reaches no further than this user: the interface can stop Envoy and shows

@@ -61,7 +61,18 @@ func variants(t *testing.T) map[string]Options {
 	sites.Admin = Address{}
 	sites.Listen = Address{Path: "/run/holdfast/public.sock"}
 
+	hold := options(t, "http://10.0.0.1:3000", "http://10.0.0.2:3000")
+	hold.Loopback = Address{Path: "/run/holdfast/loopback.sock"}
+	hold.Relay = Address{Path: "/run/holdfast/relay.sock"}
+
+	// The processor beside Envoy in a pod, or on another machine behind a name.
+	holdTCP := options(t, "https://api.example")
+	holdTCP.Loopback = Address{Host: "localhost", Port: 10001}
+	holdTCP.Relay = Address{Host: "holdfast.internal", Port: 9903}
+
 	return map[string]Options{
+		"hold":      hold,
+		"hold-tcp":  holdTCP,
 		"local":     local,
 		"localhost": options(t, "http://localhost:3000"),
 		"site":      options(t, "https://api.example:8443"),

@@ -64,9 +64,9 @@ func processorService() *corev3.GrpcService_EnvoyGrpc_ {
 	return &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ProcessorCluster}}
 }
 
-// processorCluster is the way to the processor.
-func processorCluster(o *Options) (*clusterv3.Cluster, error) {
-	protocol, err := protocolOptions(H2C, &corev3.Http2ProtocolOptions{
+// processorHTTP2 is how Envoy speaks to the processor, whatever about.
+func processorHTTP2() *corev3.Http2ProtocolOptions {
+	return &corev3.Http2ProtocolOptions{
 		MaxConcurrentStreams:        u32(streamsPerConnection),
 		InitialStreamWindowSize:     u32(streamWindow),
 		InitialConnectionWindowSize: u32(streamWindow * streamsPerConnection),
@@ -74,7 +74,12 @@ func processorCluster(o *Options) (*clusterv3.Cluster, error) {
 			Interval: seconds(30),
 			Timeout:  seconds(20),
 		},
-	})
+	}
+}
+
+// processorCluster is the way to the processor.
+func processorCluster(o *Options) (*clusterv3.Cluster, error) {
+	protocol, err := protocolOptions(H2C, processorHTTP2())
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +104,7 @@ func processorCluster(o *Options) (*clusterv3.Cluster, error) {
 		}},
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}},
 	}
-	if !o.Processor.IsUnix() {
-		c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()}
-		if !isIP(o.Processor.Host) {
-			resolveNames(c)
-			// Several replicas behind one name are several hosts.
-			c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
-		}
-	}
+	remote(c, o.Processor)
 	if t := o.ProcessorTLS; t != nil {
 		name := t.ServerName
 		if name == "" {

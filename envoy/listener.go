@@ -44,17 +44,23 @@ func publicListener(o *Options) (*listenerv3.Listener, error) {
 		FilterChains:                            []*listenerv3.FilterChain{chain},
 		PerConnectionBufferLimitBytes:           u32(connectionBuffer),
 		PerConnectionBufferHighWatermarkTimeout: seconds(120),
+		TrafficDirection:                        corev3.TrafficDirection_INBOUND,
 	}
 	if !at.IsUnix() {
 		l.EnableReusePort = no()
-		l.ConnectionBalanceConfig = &listenerv3.Listener_ConnectionBalanceConfig{
-			BalanceType: &listenerv3.Listener_ConnectionBalanceConfig_ExactBalance_{
-				ExactBalance: &listenerv3.Listener_ConnectionBalanceConfig_ExactBalance{},
-			},
-		}
+		l.ConnectionBalanceConfig = evenly()
 		l.TcpKeepalive = tcpKeepalive()
 	}
 	return l, nil
+}
+
+// evenly spreads connections over the workers.
+func evenly() *listenerv3.Listener_ConnectionBalanceConfig {
+	return &listenerv3.Listener_ConnectionBalanceConfig{
+		BalanceType: &listenerv3.Listener_ConnectionBalanceConfig_ExactBalance_{
+			ExactBalance: &listenerv3.Listener_ConnectionBalanceConfig_ExactBalance{},
+		},
+	}
 }
 
 func filterChain(m *hcm.HttpConnectionManager) (*listenerv3.FilterChain, error) {
@@ -68,15 +74,13 @@ func filterChain(m *hcm.HttpConnectionManager) (*listenerv3.FilterChain, error) 
 	}}}, nil
 }
 
-// publicManager handles HTTP from clients: whatever is not about streams is set
-// so that the upstream sees what the client sent and the client sees what the
-// upstream sent.
+// publicManager handles HTTP from clients.
 func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	extProc, err := extProcFilter()
 	if err != nil {
 		return nil, err
 	}
-	last, err := httpFilter("envoy.filters.http.router", &router.Router{SuppressEnvoyHeaders: true})
+	last, err := routerFilter()
 	if err != nil {
 		return nil, err
 	}
@@ -88,53 +92,75 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
+	m := connectionManager(PublicListener, publicRoutes(o), extProc, last)
+	m.StreamFlushTimeout = seconds(300)
+	// The edge decides who the client is: what a client claims in
+	// X-Forwarded-For is appended to, never believed.
+	m.UseRemoteAddress = yes()
+	m.PreserveExternalRequestId = true
+	m.MaxRequestHeadersKb = u32(maxHeaderKiB)
+	m.CommonHttpProtocolOptions.MaxHeadersCount = u32(maxHeaders)
+	m.UpgradeConfigs = []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
+	m.AccessLog = append(logs, verdicts)
+	return m, nil
+}
+
+// connectionManager is what all listeners have in common: whatever is not about streams is
+// set so that the upstream sees what the client sent and the client sees what the
+// upstream sent. A request that passes two of them must come out as it went in, so
+// paths in particular are treated here and nowhere else.
+func connectionManager(name string, to *routev3.RouteConfiguration, filters ...*hcm.HttpFilter) *hcm.HttpConnectionManager {
 	return &hcm.HttpConnectionManager{
-		StatPrefix:     PublicListener,
-		RouteSpecifier: &hcm.HttpConnectionManager_RouteConfig{RouteConfig: publicRoutes(o)},
-		HttpFilters:    []*hcm.HttpFilter{extProc, last},
+		StatPrefix:     name,
+		RouteSpecifier: &hcm.HttpConnectionManager_RouteConfig{RouteConfig: to},
+		HttpFilters:    filters,
 
-		StreamIdleTimeout:  seconds(0),
-		StreamFlushTimeout: seconds(300),
-
-		// The edge decides who the client is: what a client claims in
-		// X-Forwarded-For is appended to, never believed.
-		UseRemoteAddress:      yes(),
+		StreamIdleTimeout:     seconds(0),
 		InternalAddressConfig: &hcm.HttpConnectionManager_InternalAddressConfig{},
-
-		GenerateRequestId:         yes(),
-		PreserveExternalRequestId: true,
+		GenerateRequestId:     yes(),
 
 		ServerHeaderTransformation:   hcm.HttpConnectionManager_PASS_THROUGH,
 		NormalizePath:                no(),
 		MergeSlashes:                 false,
 		PathWithEscapedSlashesAction: hcm.HttpConnectionManager_KEEP_UNCHANGED,
 
-		MaxRequestHeadersKb:       u32(maxHeaderKiB),
-		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{MaxHeadersCount: u32(maxHeaders)},
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{},
 		HttpProtocolOptions:       &corev3.Http1ProtocolOptions{EnableTrailers: true, AcceptHttp_10: true},
-		UpgradeConfigs:            []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		AccessLog:                 append(logs, verdicts),
-	}, nil
+	}
+}
+
+// routerFilter is the last filter of every listener.
+func routerFilter() (*hcm.HttpFilter, error) {
+	return httpFilter("envoy.filters.http.router", &router.Router{SuppressEnvoyHeaders: true})
 }
 
 func publicRoutes(o *Options) *routev3.RouteConfiguration {
+	if o.Relay == (Address{}) {
+		return routes(PublicListener, mainRoute(o))
+	}
+	return routes(PublicListener, ticketRoute(), mainRoute(o))
+}
+
+// mainRoute leads to the upstreams.
+func mainRoute(o *Options) *routev3.Route {
 	action := &routev3.RouteAction{
 		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: UpstreamCluster},
 		Timeout:          seconds(0),
 		IdleTimeout:      seconds(0),
 	}
 	rewriteHost(action, o.Upstreams)
+	return &routev3.Route{
+		Name:                   MainRoute,
+		Match:                  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Action:                 &routev3.Route_Route{Route: action},
+		RequestHeadersToRemove: private(),
+	}
+}
+
+func routes(name string, all ...*routev3.Route) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{
-		Name: PublicListener,
-		VirtualHosts: []*routev3.VirtualHost{{
-			Name:    "everything",
-			Domains: []string{"*"},
-			Routes: []*routev3.Route{{
-				Name:   MainRoute,
-				Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-				Action: &routev3.Route_Route{Route: action},
-			}},
-		}},
+		Name:         name,
+		VirtualHosts: []*routev3.VirtualHost{{Name: "everything", Domains: []string{"*"}, Routes: all}},
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // note says why a setting has the value it has: what breaks without it.
 type note struct {
 	field protoreflect.FullName // the field's full protobuf name
-	owner string                // listener or cluster it is set in; "": the first place
+	owner string                // listener, cluster or ticket route it is set in; "": the first place
 	text  string                // one sentence, or two
 }
 
@@ -21,6 +21,7 @@ func allNotes() []note {
 		listener  = "envoy.config.listener.v3.Listener."
 		manager   = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager."
 		routing   = "envoy.config.route.v3.RouteAction."
+		route     = "envoy.config.route.v3.Route."
 		processor = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor."
 		clusters  = "envoy.config.cluster.v3.Cluster."
 		http2     = "envoy.config.core.v3.Http2ProtocolOptions."
@@ -90,6 +91,15 @@ func allNotes() []note {
 		},
 
 		{
+			route + "match", TicketRoute,
+			"What the processor holds: its answer to the request's headers has set this header and made Envoy choose the route again. " +
+				"It has to come before every other route, without a retry policy and without rewriting, for a ticket is good for one request as it is.",
+		},
+		{
+			route + "request_headers_to_remove", PublicListener,
+			"Between Envoy and the processor only; origins have no use for them.",
+		},
+		{
 			routing + "timeout", PublicListener,
 			"The default of 15 s counts the whole response and would cut every event stream that lives longer.",
 		},
@@ -135,6 +145,52 @@ func allNotes() []note {
 		{
 			processor + "metadata_options", "",
 			"Outcomes and counts from the processor are accepted under this name and can be logged with %DYNAMIC_METADATA(holdfast)%; by default they are dropped.",
+		},
+
+		{
+			listener + "traffic_direction", PublicListener,
+			"When Envoy drains by /drain_listeners?inboundonly, this listener closes and the loopback listener, if there is one, stays.",
+		},
+		{
+			listener + "per_connection_buffer_limit_bytes", LoopbackListener,
+			"What waits here for a client that does not read, waits in front of the client as well; so this is the smaller share.",
+		},
+		{
+			listener + "drain_type", LoopbackListener,
+			"While Envoy drains, streams that are held may still have to be fetched again; the default would close the processor's connections.",
+		},
+		{
+			listener + "connection_balance_config", LoopbackListener,
+			"The processor makes few connections, each with many streams: each worker gets its share.",
+		},
+		{
+			manager + "http_filters", LoopbackListener,
+			"The way back to the upstreams, for the processor only: with its own filter here, a request would come back to it again and again.",
+		},
+		{
+			manager + "http2_protocol_options", LoopbackListener,
+			"Streams of many clients share a connection: one bad message must not end it for all, nor one slow upload starve the others.",
+		},
+		{
+			manager + "use_remote_address", LoopbackListener,
+			"The public listener has settled who the client is, and X-Forwarded-For says so already.",
+		},
+		{
+			manager + "stream_idle_timeout", LoopbackListener,
+			"As on the public listener: silence is for the processor to judge.",
+		},
+		{
+			manager + "max_request_headers_kb", LoopbackListener,
+			"More than on the public listener, where headers were added: a request that got in must not fail here.",
+		},
+		{
+			route + "response_headers_to_add", LoopbackListener,
+			"Which host answered, for the processor's health of hosts; it removes the header.",
+		},
+		{
+			routing + "retry_policy", LoopbackListener,
+			"What fails before a response begins is tried on another host. Methods that may change something are repeated only if no host has seen " +
+				"the request; hence two routes. After the response has begun, the processor goes on from the client's last event.",
 		},
 
 		{
@@ -188,6 +244,21 @@ func allNotes() []note {
 		},
 
 		{
+			clusters + "circuit_breakers", RelayCluster,
+			"Every stream that is held is one request here.",
+		},
+		{
+			http2 + "initial_stream_window_size", RelayCluster,
+			"A client that stops reading stops the processor after this much, and so its upstream; the default is 16 MiB.",
+		},
+
+		{
+			"envoy.config.bootstrap.v3.Bootstrap.layered_runtime", "",
+			"Clients that leave early are resets on the connections they share, here and on the way back. After 500 requests of which half were reset " +
+				"before their response, Envoy would close such a connection with every stream on it. HTTP/2's own limit on the rate of resets stays.",
+		},
+
+		{
 			"envoy.config.core.v3.Pipe.mode", "",
 			"Octal 0600: the interface can stop Envoy, so only this user may use it.",
 		},
@@ -228,6 +299,10 @@ func (w *noteWalk) message(m protoreflect.Message, path, owner string) error {
 		return w.message(inner.ProtoReflect(), path, owner)
 	case "envoy.config.listener.v3.Listener", "envoy.config.cluster.v3.Cluster":
 		owner = m.Get(m.Descriptor().Fields().ByName("name")).String()
+	case "envoy.config.route.v3.Route":
+		if name := m.Get(m.Descriptor().Fields().ByName("name")).String(); name == TicketRoute {
+			owner = name
+		}
 	}
 	var failed error
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {

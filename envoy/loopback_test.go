@@ -1,0 +1,99 @@
+package envoy
+
+import (
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+func withHold(t *testing.T) Options {
+	t.Helper()
+	o := options(t, "https://api.example")
+	o.Loopback = Address{Path: "/run/holdfast/loopback.sock"}
+	o.Relay = Address{Path: "/run/holdfast/relay.sock"}
+	return o
+}
+
+// What comes to the loopback listener is believed, so nobody else may come there.
+func TestLoopbackRefuses(t *testing.T) {
+	for _, c := range []struct {
+		at   Address
+		says string
+	}{
+		{Address{Host: "0.0.0.0", Port: 1}, "could be reached from other machines"},
+		{Address{Host: "10.0.0.1", Port: 1}, "use 127.0.0.1, [::1] or unix:/path"},
+		{Address{Host: "example.com", Port: 1}, "is not an IP address"},
+		{Address{Host: "127.0.0.1", Port: 8080}, "the same address"},
+	} {
+		o := withHold(t)
+		o.Loopback = c.at
+		if _, err := Bootstrap(o); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("loopback at %s: error %v, want one that says %q", c.at, err, c.says)
+		}
+	}
+	for _, at := range []Address{{Host: "::1", Port: 1}, {Host: "127.0.0.2", Port: 1}, {Host: "localhost", Port: 1}} {
+		o := withHold(t)
+		o.Loopback = at
+		if _, err := Bootstrap(o); err != nil {
+			t.Errorf("loopback at %s: %v", at, err)
+		}
+	}
+}
+
+// TestSecondPassChangesNothing: what a listener does to a request it must do on
+// both, or a request that is held would arrive differently from one that is not.
+func TestSecondPassChangesNothing(t *testing.T) {
+	b := build(t, withHold(t))
+	var public, loopback hcm.HttpConnectionManager
+	for i, m := range []*hcm.HttpConnectionManager{&public, &loopback} {
+		chain := b.GetStaticResources().GetListeners()[i].GetFilterChains()[0]
+		if err := chain.GetFilters()[0].GetTypedConfig().UnmarshalTo(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, get := range map[string]func(*hcm.HttpConnectionManager) any{
+		"normalize_path":                   func(m *hcm.HttpConnectionManager) any { return m.GetNormalizePath().GetValue() },
+		"merge_slashes":                    func(m *hcm.HttpConnectionManager) any { return m.GetMergeSlashes() },
+		"path_with_escaped_slashes_action": func(m *hcm.HttpConnectionManager) any { return m.GetPathWithEscapedSlashesAction() },
+		"server_header_transformation":     func(m *hcm.HttpConnectionManager) any { return m.GetServerHeaderTransformation() },
+		"stream_idle_timeout":              func(m *hcm.HttpConnectionManager) any { return m.GetStreamIdleTimeout().AsDuration() },
+	} {
+		if p, l := get(&public), get(&loopback); p != l {
+			t.Errorf("%s is %v on the public listener and %v on the loopback listener", name, p, l)
+		}
+	}
+
+	direct := public.GetRouteConfig().GetVirtualHosts()[0].GetRoutes()[1]
+	for _, back := range loopback.GetRouteConfig().GetVirtualHosts()[0].GetRoutes() {
+		got := proto.CloneOf(back)
+		got.Name, got.Match, got.ResponseHeadersToAdd = direct.GetName(), direct.GetMatch(), nil
+		got.GetRoute().RetryPolicy = nil
+		if !proto.Equal(got, direct) {
+			t.Errorf("route %s leads elsewhere than the public one:\n%v\n%v", back.GetName(), got, direct)
+		}
+	}
+}
+
+// A request that may have been processed is repeated only if that does no harm.
+func TestOnlySafeRequestsAreRepeated(t *testing.T) {
+	o := withHold(t)
+	all, err := loopbackRoutes(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, r := range all.GetVirtualHosts()[0].GetRoutes() {
+		for on := range strings.SplitSeq(r.GetRoute().GetRetryPolicy().GetRetryOn(), ",") {
+			got[r.GetName()+" on "+on] = true
+		}
+	}
+	if !got[SafeRoute+" on reset"] || got[MainRoute+" on reset"] || got[MainRoute+" on 5xx"] {
+		t.Errorf("repeated are %v", got)
+	}
+	if r := ticketRoute(); r.GetRoute().GetRetryPolicy() != nil || r.GetAction().(*routev3.Route_Route).Route.GetHostRewriteSpecifier() != nil {
+		t.Error("a ticket is good for one request as it is")
+	}
+}
