@@ -16,11 +16,13 @@ type upstreamFlags struct {
 
 type bootstrapCmd struct {
 	Upstream []string `sep:"none" placeholder:"URL" default:"${default_upstream}" help:"Where requests go: http://, https:// or h2c:// (HTTP/2 without TLS), and host:port. Repeat it for more hosts of the same cluster (default: ${default})."`
-	Config   string   `placeholder:"FILE" help:"Configuration file; listen and tls in it say how to reach the processor."`
+	Config   string   `placeholder:"FILE" help:"Configuration file; listen, tls and relay in it say how to reach the processor, fetch.url where it expects Envoy."`
 	Format   string   `enum:"yaml,json" default:"yaml" help:"yaml (with comments) or json."`
 	Listen   string   `placeholder:"ADDR" default:"${default_listen}" help:"Where Envoy listens for clients (default: ${default})."`
 
 	Processor  string `placeholder:"ADDR" help:"Where Envoy finds the processor, unix:/path or host:port (default: listen of the configuration)."`
+	Loopback   string `placeholder:"ADDR" help:"Where Envoy listens for what the processor fetches, 127.0.0.1:port or unix:/path (default: fetch.url of the configuration, else loopback.sock beside the processor's socket)."`
+	Relay      string `placeholder:"ADDR" help:"Where Envoy finds the processor's relay listener, unix:/path or host:port (default: relay.listen of the configuration, else relay.sock beside the processor's socket)."`
 	EnvoyAdmin string `placeholder:"ADDR" default:"unix:/run/holdfast/envoy-admin.sock" help:"Where Envoy's own admin interface listens (default: ${default})."`
 
 	ProcessorCA   string `name:"processor-ca" placeholder:"FILE" help:"PEM file with the authorities of the processor's certificate, if the configuration has tls (default: the system's)."`
@@ -80,6 +82,9 @@ func (c *bootstrapCmd) options(cfg *config.Config) (envoy.Options, error) {
 	if o.Processor.Path == "" && o.Processor.Port == 0 {
 		return o, errors.New("the processor's port is 0, which only the processor can know; name the real one with --processor")
 	}
+	if err := c.wayBack(&o, cfg); err != nil {
+		return o, err
+	}
 	if o.Listen, err = envoy.ParseAddress(c.Listen); err != nil {
 		return o, fmt.Errorf("--listen: %w", err)
 	}
@@ -91,6 +96,43 @@ func (c *bootstrapCmd) options(cfg *config.Config) (envoy.Options, error) {
 	}
 	o.ProcessorTLS, err = c.tls(cfg)
 	return o, err
+}
+
+// wayBack finds the two addresses of hold mode: from the flags, else from the
+// configuration, else next to the processor's socket, as run has them.
+func (c *bootstrapCmd) wayBack(o *envoy.Options, cfg *config.Config) error {
+	var err error
+	switch {
+	case c.Loopback != "":
+		if o.Loopback, err = envoy.ParseAddress(c.Loopback); err != nil {
+			return fmt.Errorf("--loopback: %w", err)
+		}
+	case cfg.Fetch.PassKeyFile != "":
+		// The way back is the public listener; a pass leads past the filter.
+	case cfg.Fetch.URL != "":
+		if o.Loopback, err = fetchAddress(cfg.Fetch.URL); err != nil {
+			return err
+		}
+	default:
+		o.Loopback = beside(o.Processor, loopbackSocket)
+	}
+	switch {
+	case c.Relay != "":
+		if o.Relay, err = envoy.ParseAddress(c.Relay); err != nil {
+			return fmt.Errorf("--relay: %w", err)
+		}
+	case cfg.Relay.Listen != "":
+		if o.Relay, err = envoy.ParseAddress(string(cfg.Relay.Listen)); err != nil {
+			return fmt.Errorf("relay.listen: %w", err)
+		}
+		o.Relay = o.Relay.Reachable()
+	case cfg.Fetch.URL == "":
+		o.Relay = beside(o.Processor, relaySocket)
+	}
+	if err := knownPort(o.Loopback, "the loopback listener at", "--loopback"); err != nil {
+		return err
+	}
+	return knownPort(o.Relay, "the relay listener at", "--relay")
 }
 
 func (c *bootstrapCmd) tls(cfg *config.Config) (*envoy.ClientTLS, error) {

@@ -18,7 +18,7 @@ const (
 	maxSocketPath = 100
 	// longestInside is the longest name of a socket in the directory, and of the
 	// random part of its own name.
-	longestInside = len("/" + privatePrefix + "0123456789/extproc.sock")
+	longestInside = len("/" + privatePrefix + "0123456789/" + loopbackSocket)
 )
 
 // privateDir is a directory that only this user can enter, for the sockets

@@ -131,6 +131,8 @@ func needRestart(old, now *config.Config) []string {
 		{"listen", old.Listen, now.Listen},
 		{"admin", old.Admin, now.Admin},
 		{"tls", old.TLS, now.TLS},
+		{"fetch", old.Fetch, now.Fetch},
+		{"relay", old.Relay, now.Relay},
 		{"store", old.Store, now.Store},
 		{"limits", old.Limits, now.Limits},
 		{"drain", old.Drain, now.Drain},

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/envoy"
+	"holdfast/processor/config"
 )
 
 const (
@@ -31,7 +32,7 @@ type runCmd struct {
 	Upstream []string `required:"" sep:"none" placeholder:"URL" help:"Where requests go: http://, https:// or h2c:// (HTTP/2 without TLS), and host:port. Repeat it for more hosts of the same cluster."`
 	Listen   string   `placeholder:"ADDR" default:"${default_listen}" help:"Where clients come; port 0 picks a free one (default: ${default})."`
 	Admin    string   `placeholder:"ADDR" help:"Health, metrics and admin API; port 0 picks a free one (default: admin of the configuration, ${default_admin})."`
-	Config   string   `placeholder:"FILE" help:"Configuration file; listen and tls in it do not apply here."`
+	Config   string   `placeholder:"FILE" help:"Configuration file; listen, tls, fetch and relay in it do not apply here."`
 	Envoy    string   `placeholder:"PATH" help:"The Envoy binary (default: $$HOLDFAST_ENVOY, else envoy on the PATH, else .tools/envoy in a checkout of this project)."`
 
 	upstreamFlags
@@ -87,6 +88,7 @@ func (c *runCmd) Run(p *program) error {
 			log.Warn("cannot remove the private directory", zap.Error(err))
 		}
 	}()
+	o.Loopback, o.Relay = privateWayBack(cfg, dir)
 	svc, err := newService(cfg, log, level, nil)
 	if err != nil {
 		return err
@@ -132,6 +134,16 @@ func (c *runCmd) options(admin string) (envoy.Options, error) {
 	return o, nil
 }
 
+// privateWayBack puts both sockets of hold mode into the private directory,
+// whatever is configured for a processor that runs alone.
+func privateWayBack(cfg *config.Config, dir *privateDir) (loopback, relay envoy.Address) {
+	loopback = envoy.Address{Path: dir.file(loopbackSocket)}
+	relay = envoy.Address{Path: dir.file(relaySocket)}
+	cfg.Fetch = config.Fetch{URL: loopback.String()}
+	cfg.Relay.Listen = config.Address(relay.String())
+	return loopback, relay
+}
+
 func checkVersion(bin envoy.Binary, log *zap.Logger) error {
 	v, err := envoy.Probe(context.Background(), bin.Path)
 	if err != nil {
@@ -171,6 +183,10 @@ func (g *gateway) start(ctx context.Context) error {
 	o.Processor = envoy.Address{Path: g.dir.file("extproc.sock")}
 	lis, err := listen(ctx, o.Processor.Network(), o.Processor.Dial(), "ext_proc")
 	if err != nil {
+		return err
+	}
+	if err := g.startRelay(ctx); err != nil {
+		lis.Close()
 		return err
 	}
 	g.serve(lis)

@@ -21,6 +21,11 @@ func (*serveCmd) Help() string {
 
 SIGHUP, or a change of the file, reloads the policies, the log level and the TLS files. Streams that are running keep what they began with. A bad file is refused, logged, and the old configuration stays.
 
+Hold mode needs the way back through Envoy, and a socket for what it holds; "holdfast bootstrap --config" with the same file gives Envoy both:
+
+    fetch: {url: "unix:/run/holdfast/loopback.sock"}
+    relay: {listen: "unix:/run/holdfast/relay.sock"}
+
 SIGINT and SIGTERM drain: health turns to NOT_SERVING, streams end between two events over drain.spread and at the latest at drain.deadline. A second signal ends at once.
 
 GOGC is set to 300 and GOMEMLIMIT to 90 % of the container's memory, unless you set them.
@@ -67,8 +72,13 @@ func (c *serveCmd) Run(p *program) error {
 		lis.Close()
 		return err
 	}
+	if err := svc.startRelay(stop.ctx); err != nil {
+		lis.Close()
+		return err
+	}
 	svc.serve(lis)
-	log.Info("serving ext_proc", zap.String("address", lis.Addr().String()), zap.Bool("tls", creds != nil))
+	log.Info("serving ext_proc", zap.String("address", lis.Addr().String()), zap.Bool("tls", creds != nil),
+		zap.String("fetch", cfg.Redacted().Fetch.URL), zap.String("relay", string(cfg.Relay.Listen)))
 
 	r := &reloader{
 		service: svc,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,8 @@ type service struct {
 
 	processor *processor.Server
 	grpc      *grpc.Server
+	back      wayBack
+	relay     *http.Server // nil: not started
 	admin     *adminServer
 	failed    chan error // a server that stopped without being told to
 }
@@ -41,18 +44,26 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	back, err := newWayBack(cfg.Fetch)
+	if err != nil {
+		return nil, err
+	}
 	store := memory.New(memory.Options{Sessions: cfg.Limits.Sessions, TTL: cfg.Store.TTL.Std()})
 	proc, err := processor.NewServer(processor.Options{
 		Policies: policies, Store: store, Logger: log, Registerer: registry,
+		// Replicas that share a key verify one another's passes and tickets.
+		Fetch: back.fetch, Relay: cfg.Relay.Listen != "", Passes: back.passes, Tickets: back.passes,
 	})
 	if err != nil {
+		back.close()
 		return nil, err
 	}
 	s := &service{
 		cfg: cfg, log: log, level: level,
 		processor: proc,
 		grpc:      grpc.NewServer(grpcOptions(creds)...),
-		failed:    make(chan error, 2),
+		back:      back,
+		failed:    make(chan error, 3),
 	}
 	proc.Register(s.grpc)
 	s.admin = newAdminServer(s, store, registry)
@@ -101,8 +112,12 @@ func (s *service) drain(ctx context.Context) {
 // goodbye is how long connections get to end in order once their streams have.
 const goodbye = 2 * time.Second
 
-// stop ends both servers. Streams that are still there are cut.
+// stop ends all servers. Streams that are still there are cut.
 func (s *service) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	s.stopRelay(ctx)
+	s.back.close() // of whom nobody is left to read
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -110,7 +125,7 @@ func (s *service) stop() {
 	}()
 	select {
 	case <-done:
-	case <-time.After(goodbye):
+	case <-ctx.Done():
 		s.grpc.Stop()
 		<-done
 	}
