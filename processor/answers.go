@@ -3,11 +3,13 @@ package processor
 import (
 	"bytes"
 	"errors"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"holdfast/processor/config"
@@ -21,6 +23,8 @@ type answers struct {
 	identity wire.Encoded // go on, and ask the upstream for no compression
 	skip     wire.Encoded // go on, and show me nothing more
 	response wire.Encoded // go on
+	patience wire.Encoded // the answer to the request may take its time
+	upload   wire.Encoded // send the request's body before the answer
 }
 
 func newAnswers() (answers, error) {
@@ -32,9 +36,18 @@ func newAnswers() (answers, error) {
 		encode(&a.identity, requestAnswer(identityOnly())),
 		encode(&a.skip, skip),
 		encode(&a.response, responseAnswer()),
+		encode(&a.patience, &extproc.ProcessingResponse{OverrideMessageTimeout: durationpb.New(longWait)}),
+		encode(&a.upload, &extproc.ProcessingResponse{ModeOverride: &extprocfilterv3.ProcessingMode{
+			RequestHeaderMode: extprocfilterv3.ProcessingMode_SEND, ResponseHeaderMode: extprocfilterv3.ProcessingMode_SEND,
+			RequestBodyMode: extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED, RequestTrailerMode: extprocfilterv3.ProcessingMode_SEND,
+		}}),
 	)
 	return a, err
 }
+
+// longWait is how long Envoy is asked to wait for a response that we fetch. The
+// filter's max_message_timeout has to allow it.
+const longWait = time.Hour
 
 // encode gives the same bytes for the same message.
 func encode(to *wire.Encoded, m *extproc.ProcessingResponse) (err error) {

@@ -35,6 +35,9 @@ func (s *Server) Process(g extproc.ExternalProcessor_ProcessServer) error {
 	return st.run()
 }
 
+// runner is the driver of a stream, which the headers have led to.
+type runner interface{ run() error }
+
 // exchange is the header part of one request.
 type exchange struct {
 	srv *Server
@@ -54,6 +57,13 @@ type exchange struct {
 	bodiless bool          // the request ended with its headers
 	armed    bool          // the request came with a header that only we may set
 
+	// Of the request's body, where that was asked for.
+	upload    []byte // what was taken in
+	collected bool   // something was
+	uploading bool   // there is more of it
+	trailed   bool   // it ended with trailers
+	answered  bool   // there is nothing else to be done
+
 	duplex bool // by its static configuration, Envoy streams bodies through us
 }
 
@@ -62,7 +72,7 @@ type exchange struct {
 //
 // A panic here costs this gRPC stream; Envoy, told to allow failures, then goes
 // on without us, for it has not been told to wait for anything.
-func (s *Server) headers(g grpc.ServerStream) (st *inlined, err error) {
+func (s *Server) headers(g grpc.ServerStream) (st runner, err error) {
 	x := &exchange{srv: s, g: g}
 	defer x.req.Free()
 	defer func() {
@@ -84,14 +94,18 @@ func (s *Server) headers(g grpc.ServerStream) (st *inlined, err error) {
 
 // message answers one message. done means that this gRPC stream has nothing
 // more to do, or that st goes on with it.
-func (x *exchange) message() (st *inlined, done bool, err error) {
+func (x *exchange) message() (st runner, done bool, err error) {
 	h := x.req.Headers
 	switch {
 	case h == nil:
-		if a := letPass(x.unasked(), x.duplex); a != nil {
+		m := x.unasked()
+		if a := letPass(m, x.duplex || x.uploading); a != nil {
 			err = x.g.SendMsg(&wire.Response{Message: a})
 		}
-		return nil, false, err
+		if m.GetRequestBody().GetEndOfStream() || m.GetRequestTrailers() != nil {
+			x.uploading = false
+		}
+		return nil, x.answered && !x.uploading, err
 	case h.Observability:
 		// "the server should not respond to this message […]. However, it may
 		// still close the stream"
@@ -103,10 +117,11 @@ func (x *exchange) message() (st *inlined, done bool, err error) {
 		st, err = x.responseHeaders(h)
 		done = true
 	} else {
-		done, err = x.requestHeaders(h)
+		st, done, err = x.requestHeaders(h)
 	}
 	// In full-duplex mode Envoy waits for all of a body to come back.
-	return st, done && (st != nil || !x.duplex), err
+	x.answered = done && !x.duplex
+	return st, done && st != nil || x.answered && !x.uploading, err
 }
 
 // unasked is a message that we did not ask for, as protobuf has it.
@@ -133,41 +148,49 @@ func (x *exchange) readConfiguration(h *wire.Headers) {
 	}
 }
 
-func (x *exchange) requestHeaders(h *wire.Headers) (done bool, err error) {
+func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err error) {
 	r := newRequest(h.Fields)
 	x.armed, x.bodiless = r.has(pass.TicketHeader) || r.has(pass.PassHeader), h.EndOfStream
 	if own, why := x.wayBack(&r); own {
-		return true, x.skip(why)
+		return nil, true, x.skip(why)
 	}
 	policy := x.srv.policies.Load().match(&r)
 	switch {
 	case policy == nil:
-		return true, x.skip(bypassNoPolicy)
+		return nil, true, x.skip(bypassNoPolicy)
 	case policy.Mode == config.ModeOff:
-		return true, x.skip(bypassOff)
+		return nil, true, x.skip(bypassOff)
 	case x.srv.open.draining.Load():
-		return true, x.skip(bypassDraining)
+		return nil, true, x.skip(bypassDraining)
 	case x.duplex:
-		return true, x.skip(bypassStatic)
+		return nil, true, x.skip(bypassStatic)
 	}
 	x.id = identify(policy.Policy, &r)
 	if !x.id.inRollout(x.srv.random()) {
-		return true, x.skip(bypassRollout)
+		return nil, true, x.skip(bypassRollout)
 	}
 	x.policy = policy
 	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), h.Attribute("xds.cluster_name")
 	x.cursor, x.hasCursor = r.Header("last-event-id")
 	x.endsSession = r.method == http.MethodDelete && x.id.source.Name == mcpSession
-	if x.holds(&r) && x.relays() {
-		return true, x.ticket(&r)
+	a := x.srv.answers.request
+	if policy.Mode != config.ModeObserve && r.wantsEvents() {
+		a = x.srv.answers.identity
+	}
+	holds := x.holds(&r)
+	if holds && x.relays() {
+		return nil, true, x.ticket(&r)
 	}
 	if x.resumable() {
 		x.head = r.clone()
 	}
-	if policy.Mode != config.ModeObserve && r.wantsEvents() {
-		return false, x.answer(x.srv.answers.identity)
+	if holds {
+		st, inline, err := x.immediately(&r)
+		if err != nil || !inline {
+			return st, true, err
+		}
 	}
-	return false, x.answer(x.srv.answers.request)
+	return nil, false, x.goInline(a)
 }
 
 // skip answers a request's headers for good.
@@ -179,7 +202,7 @@ func (x *exchange) skip(why bypass) error {
 	return x.answer(x.srv.answers.skip)
 }
 
-func (x *exchange) responseHeaders(h *wire.Headers) (*inlined, error) {
+func (x *exchange) responseHeaders(h *wire.Headers) (runner, error) {
 	response := headers(h.Fields)
 	why := bypassNoRequest
 	if x.policy != nil {

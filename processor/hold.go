@@ -21,7 +21,7 @@ import (
 
 // complaints are kept to one a minute each.
 type complaints struct {
-	noTicket, loop, unreachable, badPass seldom
+	noTicket, loop, unreachable, badPass, tooOld seldom
 }
 
 // wayBack looks whether the request is one of our own fetches that comes through
@@ -63,10 +63,12 @@ func (x *exchange) holds(r *request) bool {
 		return false
 	case r.method == http.MethodConnect || r.method == http.MethodHead || r.has("upgrade"):
 		return false // there is no event stream in these
-	case s.now().UnixNano() < s.wayLost.Load():
-		return false // nor is there, just now, a way to fetch
 	}
-	return true
+	now := s.now().UnixNano()
+	if now < s.wayLost.Load() {
+		return false // there is, just now, no way to fetch
+	}
+	return x.relays() || now >= s.immediates.until.Load()
 }
 
 // relays says whether that is done by sending the request to the relay listener.

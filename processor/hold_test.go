@@ -446,4 +446,3 @@ func TestRelayWithoutWay(t *testing.T) {
 		h.ticket("GET", "/") // tried again
 	})
 }
-

@@ -27,6 +27,8 @@ type inlined struct {
 
 	begun    bool // a chunk has come: before that Envoy takes none from us
 	trailers bool // the origin ended with trailers, which Envoy holds back for us
+
+	uploading bool // so does the request's body
 }
 
 // inlineMode is what a policy does with a response that Envoy owns.
@@ -39,7 +41,7 @@ func inlineMode(p *config.Policy) config.Mode {
 
 // begin makes the stream that follows the headers.
 func (x *exchange) begin(response headers) *inlined {
-	st := &inlined{g: x.g}
+	st := &inlined{g: x.g, uploading: x.uploading}
 	st.stream = stream{
 		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.g.Context(), out: st,
 		method: x.method, path: x.path, upstream: x.upstream, origin: x.origin(response),
@@ -101,7 +103,7 @@ func (st *inlined) message() {
 		}
 		_ = st.g.SendMsg(a)
 	default:
-		if a := letPass(st.req.Message, false); a != nil {
+		if a := letPass(st.req.Message, st.uploading); a != nil {
 			_ = st.send(wire.Response{Message: a})
 		}
 	}
@@ -133,21 +135,7 @@ func (st *inlined) write(b []byte) error {
 	return st.send(wire.Response{Body: b, From: st.from})
 }
 
-// send hands a message to the transport. It waits while Envoy takes nothing
-// more, that is, while the client does not read.
-func (st *inlined) send(r wire.Response) error {
-	// What is sent as an interface lives on the heap. A stream that idles need
-	// not keep it, one that sends should not make it anew.
-	resp, _ := st.srv.responses.Get().(*wire.Response)
-	if resp == nil {
-		resp = new(wire.Response)
-	}
-	*resp = r
-	err := st.g.SendMsg(resp)
-	*resp = wire.Response{}
-	st.srv.responses.Put(resp)
-	return err
-}
+func (st *inlined) send(r wire.Response) error { return st.srv.sendBody(st.g, r) }
 
 // took implements sink. Trailers that reached Envoy before it was told to send the
 // body wait for the first chunk to be answered (Envoy 1.40), even if all of it is

@@ -22,6 +22,7 @@ import (
 	"holdfast/processor/pass"
 	"holdfast/processor/splice"
 	"holdfast/processor/upstream"
+	"holdfast/processor/wire"
 	"holdfast/sessionstore"
 )
 
@@ -85,6 +86,8 @@ type Server struct {
 	buffers  buffers
 	complain complaints
 	wayLost  atomic.Int64 // until when, in Unix nanoseconds, nothing is held
+
+	immediates immediates
 
 	warned atomic.Bool // of a filter that streams bodies by itself
 
@@ -189,3 +192,19 @@ func (s *Server) Ready() error {
 
 // ErrDraining is what Ready says once Drain was called.
 var ErrDraining = errors.New("processor: draining")
+
+// sendBody hands a message to the transport. It waits while Envoy takes nothing
+// more; in full-duplex mode that is while the client does not read.
+func (s *Server) sendBody(g grpc.ServerStream, r wire.Response) error {
+	// What is sent as an interface lives on the heap. A stream that idles need
+	// not keep it, one that sends should not make it anew.
+	resp, _ := s.responses.Get().(*wire.Response)
+	if resp == nil {
+		resp = new(wire.Response)
+	}
+	*resp = r
+	err := g.SendMsg(resp)
+	*resp = wire.Response{}
+	s.responses.Put(resp)
+	return err
+}

@@ -36,6 +36,14 @@ func bodyResponse(body []byte, eos bool) *extproc.ProcessingResponse {
 	}}
 }
 
+func immediateBodyResponse(body []byte, eos bool) *extproc.ProcessingResponse {
+	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
+		StreamedImmediateResponse: &extproc.StreamedImmediateResponse{Response: &extproc.StreamedImmediateResponse_BodyResponse{
+			BodyResponse: &extproc.StreamedBodyResponse{Body: body, EndOfStream: eos},
+		}},
+	}}
+}
+
 func encoded(t testing.TB, m proto.Message) []byte {
 	t.Helper()
 	b, err := proto.Marshal(m)
@@ -248,10 +256,13 @@ func TestResponse(t *testing.T) {
 				out = from[lo:hi:hi]
 			}
 		}
-		want := bodyResponse(bytes.Clone(out), rapid.Bool().Draw(t, "end"))
-		sr := want.GetResponseBody().GetResponse().GetBodyMutation().GetStreamedResponse()
+		end, immediate := rapid.Bool().Draw(t, "end"), rapid.Bool().Draw(t, "immediate")
+		want := bodyResponse(bytes.Clone(out), end)
+		if immediate {
+			want = immediateBodyResponse(bytes.Clone(out), end)
+		}
 
-		sent, err := c.Marshal(&Response{Body: out, EndOfStream: sr.GetEndOfStream(), From: &req})
+		sent, err := c.Marshal(&Response{Body: out, EndOfStream: end, Immediate: immediate, From: &req})
 		if err != nil {
 			t.Fatal(err)
 		}

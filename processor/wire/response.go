@@ -7,7 +7,8 @@ import (
 )
 
 // Field numbers on the way from ProcessingResponse down to a streamed body:
-// response_body { response { body_mutation { streamed_response { … } } } }.
+// response_body { response { body_mutation { streamed_response { … } } } }, or
+// streamed_immediate_response { body_response { … } }.
 const (
 	responseResponseBody     = 4
 	bodyResponseResponse     = 1
@@ -15,6 +16,9 @@ const (
 	mutationStreamedResponse = 3
 	streamedBody             = 1
 	streamedEndOfStream      = 2
+
+	responseImmediate = 11
+	immediateBody     = 2
 )
 
 // copyBelow is the size up to which copying a body beside its header is cheaper
@@ -26,11 +30,12 @@ const copyBelow = 1024
 // byte with lengths of at most ten, and end_of_stream.
 const maxHead = 5*(1+10) + 2
 
-// Response is one message to send: Message if it is set, else a streamed
-// response body.
+// Response is one message to send: Message if it is set, else a part of the
+// response's body, in full-duplex mode's form or that of an immediate response.
 type Response struct {
 	Body        []byte // borrowed until SendMsg returns
 	EndOfStream bool
+	Immediate   bool // the response is ours from its beginning
 
 	// From is the request that Body may lie in. Such bytes are sent from where
 	// they are.
@@ -39,8 +44,8 @@ type Response struct {
 	Message *extproc.ProcessingResponse
 }
 
-// marshalBody writes the four nested messages from the outside in, so every
-// length has to be known first.
+// marshalBody writes the nested messages from the outside in, so every length has
+// to be known first.
 func (c *Codec) marshalBody(r *Response) mem.BufferSlice {
 	n := 0
 	if len(r.Body) > 0 {
@@ -49,20 +54,23 @@ func (c *Codec) marshalBody(r *Response) mem.BufferSlice {
 	if r.EndOfStream {
 		n += 2
 	}
-	mutation := 1 + protowire.SizeBytes(n)
-	common := 1 + protowire.SizeBytes(mutation)
-	body := 1 + protowire.SizeBytes(common)
-
 	inline := len(r.Body) <= copyBelow
 	size := maxHead
 	if inline {
 		size += len(r.Body)
 	}
 	h := make([]byte, 0, size)
-	h = appendMessage(h, responseResponseBody, body)
-	h = appendMessage(h, bodyResponseResponse, common)
-	h = appendMessage(h, commonBodyMutation, mutation)
-	h = appendMessage(h, mutationStreamedResponse, n)
+	if r.Immediate {
+		h = appendMessage(h, responseImmediate, 1+protowire.SizeBytes(n))
+		h = appendMessage(h, immediateBody, n)
+	} else {
+		mutation := 1 + protowire.SizeBytes(n)
+		common := 1 + protowire.SizeBytes(mutation)
+		h = appendMessage(h, responseResponseBody, 1+protowire.SizeBytes(common))
+		h = appendMessage(h, bodyResponseResponse, common)
+		h = appendMessage(h, commonBodyMutation, mutation)
+		h = appendMessage(h, mutationStreamedResponse, n)
+	}
 	// "Parsers must be able to parse fields in any order": with the body last, it
 	// need not be moved to make room for what follows it.
 	// https://protobuf.dev/programming-guides/encoding/#order

@@ -1,0 +1,360 @@
+package processor
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"holdfast/processor/config"
+	"holdfast/processor/splice"
+	"holdfast/processor/upstream"
+	"holdfast/processor/wire"
+)
+
+// The other way to own a response needs no listener of ours: the answer to the
+// request's headers is the response itself, streamed for as long as it takes.
+//
+//	"The server sends back this message to initiate or continue local response
+//	streaming. The server must initiate local response streaming with the
+//	headers_response in response to a ProcessingRequest with the request_headers
+//	only."
+//	https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
+//
+// What Envoy gets this way it takes in, however slowly its client reads: there is
+// no back pressure, so what is sent is paced.
+
+// immediate is a stream that is held this way.
+type immediate struct {
+	stream
+
+	g      grpc.ServerStream
+	first  *upstream.Response
+	pace   pace
+	done   chan struct{} // closed when the stream has ended
+	status error         // what the handler returns; set before done is closed
+}
+
+// immediately fetches the response and begins to hold it, or relays it if it is no
+// event stream. inline says that it is Envoy that has to make the request; nothing
+// was answered then, but for the body.
+func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
+	s := x.srv
+	// The first bytes may be long in coming, and the body too.
+	if err := x.g.SendMsg(s.answers.patience); err != nil {
+		return nil, false, err
+	}
+	req := upstream.Request{
+		Method: r.method, Path: r.path, Authority: r.host,
+		Header: r.fields(), Policy: x.policy.Name,
+	}
+	if !x.bodiless {
+		content, whole, err := x.collect(req.Header)
+		if err != nil || !whole {
+			return nil, err == nil, err
+		}
+		req.Content = content
+	}
+	res, err := s.fetch.Fetch(x.g.Context(), req)
+	if err != nil {
+		if x.g.Context().Err() != nil {
+			return nil, false, nil // the client left
+		}
+		s.unreachable(err)
+		if !mayRepeat(r.method, err) {
+			return nil, false, x.fail(err)
+		}
+		return nil, true, nil
+	}
+	target := takeTarget(res.Header)
+	why := judgeResponse(r.method, res)
+	if why == bypassNone && s.open.draining.Load() {
+		why = bypassDraining
+	}
+	if why != bypassNone {
+		s.metrics.bypassed[why].Inc()
+		return nil, false, x.passOn(res)
+	}
+	x.id.assigned(headersOf(res.Header))
+	st := &immediate{g: x.g, first: res, pace: x.newPace(), done: make(chan struct{})}
+	st.stream = stream{
+		srv: s, policy: x.policy, mode: config.ModeHold, ctx: x.g.Context(), out: st,
+		method: x.method, path: x.path, upstream: target.Address,
+		origin: s.newOrigin(x.policy, req, true),
+	}
+	st.origin.hold(s.now(), res, target)
+	st.stream.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor, owned: true})
+
+	res.Header.Del("Content-Length")
+	head := immediateHeaders(res)
+	head.DynamicMetadata = metadata(map[string]*structpb.Value{
+		"policy":    structpb.NewStringValue(shorten(x.policy.Name)),
+		"mode":      structpb.NewStringValue(config.ModeHold.String()),
+		streamField: structpb.NewStringValue(st.id.String()),
+	})
+	if err := x.g.SendMsg(&wire.Response{Message: head}); err != nil {
+		st.abandon()
+		return nil, false, err
+	}
+	return st, false, nil
+}
+
+// mayRepeat says whether a request that got no answer may be made again.
+func mayRepeat(method string, err error) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	}
+	switch upstream.CauseOf(err) {
+	case upstream.Refused, upstream.Looped, upstream.Malformed:
+		return true
+	}
+	return false
+}
+
+// collect takes in the request's body, if it is not larger than is wanted. If it
+// is, Envoy is told to make the request, and what was taken in is given back.
+func (x *exchange) collect(head http.Header) (content []byte, whole bool, err error) {
+	limit := x.policy.Limits.RequestBytes
+	if n, err := strconv.ParseInt(head.Get("Content-Length"), 10, 64); limit == 0 || err == nil && n > int64(limit) {
+		return nil, false, nil
+	}
+	if err := x.g.SendMsg(x.srv.answers.upload); err != nil {
+		return nil, false, err
+	}
+	x.collected, x.uploading = true, true
+	for len(x.upload) <= limit {
+		if err := x.g.RecvMsg(&x.req); err != nil {
+			return nil, false, endOf(err)
+		}
+		m := x.req.Message
+		b := m.GetRequestBody()
+		x.upload = append(x.upload, b.GetBody()...)
+		if b.GetEndOfStream() || m.GetRequestTrailers() != nil {
+			x.uploading, x.trailed = false, m.GetRequestTrailers() != nil
+			return x.upload, true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// goInline lets Envoy make the request after all, and gives it back what was
+// taken in of the body.
+func (x *exchange) goInline(a wire.Encoded) error {
+	if err := x.answer(a); err != nil {
+		return err
+	}
+	if !x.collected {
+		return nil
+	}
+	b := x.upload
+	x.upload = nil
+	for {
+		n := min(len(b), len(chunkBuffer{}))
+		last := n == len(b)
+		if err := x.g.SendMsg(&wire.Response{Message: uploadAnswer(b[:n], last && !x.uploading && !x.trailed)}); err != nil {
+			return err
+		}
+		if b = b[n:]; last {
+			break
+		}
+	}
+	if !x.trailed {
+		return nil
+	}
+	return x.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
+		Response: &extproc.ProcessingResponse_RequestTrailers{RequestTrailers: new(extproc.TrailersResponse)},
+	}})
+}
+
+func uploadAnswer(b []byte, end bool) *extproc.ProcessingResponse {
+	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestBody{
+		RequestBody: &extproc.BodyResponse{Response: streamed(b, end)},
+	}}
+}
+
+func (x *exchange) newPace() pace {
+	l := x.policy.Limits
+	return newPace(l.BytesPerSecond, l.BurstBytes)
+}
+
+// fail answers a request that may not be made again.
+func (x *exchange) fail(err error) error {
+	code := http.StatusBadGateway
+	if upstream.CauseOf(err) == upstream.TimedOut {
+		code = http.StatusGatewayTimeout
+	}
+	return x.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
+		Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
+			StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
+				Response: &extproc.StreamedImmediateResponse_HeadersResponse{HeadersResponse: &extproc.HttpHeaders{
+					Headers:     &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: ":status", RawValue: strconv.AppendInt(nil, int64(code), 10)}}},
+					EndOfStream: true,
+				}},
+			},
+		},
+	}})
+}
+
+// passOn relays an answer that is no event stream, as it is.
+func (x *exchange) passOn(res *upstream.Response) error {
+	defer res.Close()
+	if err := x.g.SendMsg(&wire.Response{Message: immediateHeaders(res)}); err != nil {
+		return err
+	}
+	p := x.newPace()
+	for {
+		err := x.passOnChunk(res, &p)
+		switch {
+		case err == nil:
+			continue
+		case err == io.EOF: //nolint:errorlint // a wrapped EOF is no clean end
+			return x.g.SendMsg(immediateEnd(res.Trailer()))
+		case x.g.Context().Err() != nil:
+			return nil
+		}
+		return status.Error(codes.Aborted, "the response was cut")
+	}
+}
+
+func (x *exchange) passOnChunk(res *upstream.Response, p *pace) error {
+	if err := res.Wait(); err != nil {
+		return err
+	}
+	buf := x.srv.buffers.get()
+	defer x.srv.buffers.put(buf)
+	n, err := res.Read(buf[:])
+	if n > 0 {
+		if err := p.wait(x.g.Context(), x.srv.now(), n); err != nil {
+			return err
+		}
+		if err := x.g.SendMsg(&wire.Response{Body: buf[:n], Immediate: true}); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func immediateHeaders(res *upstream.Response) *extproc.ProcessingResponse {
+	m := headerMap(res.Header)
+	m.Headers = append(m.Headers, &corev3.HeaderValue{Key: ":status", RawValue: strconv.AppendInt(nil, int64(res.Status), 10)})
+	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
+		StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
+			Response: &extproc.StreamedImmediateResponse_HeadersResponse{HeadersResponse: &extproc.HttpHeaders{Headers: m}},
+		},
+	}}
+}
+
+func headerMap(h http.Header) *corev3.HeaderMap {
+	m := &corev3.HeaderMap{Headers: make([]*corev3.HeaderValue, 0, len(h)+1)}
+	for name, values := range h {
+		name = strings.ToLower(name)
+		for _, v := range values {
+			m.Headers = append(m.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(v)})
+		}
+	}
+	return m
+}
+
+// immediateEnd is the clean end of a response.
+func immediateEnd(trailer http.Header) *wire.Response {
+	if len(trailer) == 0 {
+		return &wire.Response{EndOfStream: true, Immediate: true}
+	}
+	return &wire.Response{Message: &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
+		StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
+			Response: &extproc.StreamedImmediateResponse_TrailersResponse{TrailersResponse: headerMap(trailer)},
+		},
+	}}}
+}
+
+// run is the handler from the response's headers on. Envoy sends nothing any more;
+// when the client leaves it ends the context.
+func (st *immediate) run() error {
+	begun := st.srv.now()
+	st.attend(st.first, st.done)
+	st.srv.immediates.ended(st.srv, st.srv.now().Sub(begun), st.ctx.Err() != nil)
+	return st.status
+}
+
+// write implements sink.
+func (st *immediate) write(b []byte) error {
+	if err := st.pace.wait(st.ctx, st.srv.now(), len(b)); err != nil {
+		return err
+	}
+	return st.srv.sendBody(st.g, wire.Response{Body: b, Immediate: true})
+}
+
+// took implements sink.
+func (st *immediate) took() {}
+
+// finish implements sink.
+func (st *immediate) finish(b []byte, abort bool, o splice.Outcome) {
+	defer close(st.done)
+	if o == splice.ClientGone || st.ctx.Err() != nil {
+		return
+	}
+	if len(b) > 0 && st.write(b) != nil {
+		return
+	}
+	if abort {
+		st.status = status.Error(codes.Aborted, abortReason)
+		return
+	}
+	if len(st.origin.trailer) > 0 {
+		_ = st.g.SendMsg(immediateEnd(st.origin.trailer))
+		return
+	}
+	_ = st.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
+		Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
+			StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
+				Response: &extproc.StreamedImmediateResponse_BodyResponse{BodyResponse: &extproc.StreamedBodyResponse{EndOfStream: true}},
+			},
+		},
+		DynamicMetadata: st.metadata(o),
+	}})
+}
+
+// An Envoy older than 1.37 does not know the message: it takes it for a mistake,
+// drops the exchange at once and makes the request itself. That looks as if the
+// client had left in that very moment, which for the first stream of all is
+// unlikely.
+
+// immediates knows whether immediate responses work.
+type immediates struct {
+	proven atomic.Bool
+	until  atomic.Int64 // nothing is held this way before, in Unix nanoseconds
+}
+
+// tooShort is what no client's stay is, and any Envoy's refusal.
+const tooShort = 100 * time.Millisecond
+
+// distrust is how long requests are not held this way after a refusal.
+const distrust = time.Minute
+
+func (i *immediates) ended(s *Server, lasted time.Duration, dropped bool) {
+	switch {
+	case !dropped || lasted > tooShort:
+		i.proven.Store(true)
+	case i.proven.Load():
+	default:
+		now := s.now()
+		i.until.Store(now.Add(distrust).UnixNano())
+		if s.complain.tooOld.allow(now) {
+			s.log.Error("Envoy dropped a response that was to be held as soon as it began. "+
+				"Unless its client left in that moment, this Envoy is older than 1.37 and does not know streamed immediate responses: "+
+				"use a newer one, or via: relay with relay.listen. Meanwhile such requests run inline",
+				zap.Duration("next_try_in", distrust))
+		}
+	}
+}
