@@ -1,5 +1,7 @@
 package splice
 
+import "bytes"
+
 // cursorState is the last event ID string of the stream, as a client would know
 // it: the id in force after the last block that was dispatched.
 //
@@ -11,7 +13,10 @@ package splice
 //
 // So an id in a block that was cut off never counts, a block with an id and no
 // data does, an empty id resets, and no id leaves it alone.
-type cursorState struct{ id []byte }
+type cursorState struct {
+	id     []byte
+	before []byte // the one in force before id
+}
 
 // maxCursor bounds the ids that are remembered. A longer one does not fit into
 // a Last-Event-ID header that any server accepts, so it is no place to resume
@@ -20,8 +25,16 @@ const maxCursor = 8 << 10
 
 // blockDispatched takes in the value of a block's id field.
 func (c *cursorState) blockDispatched(id []byte) {
-	c.id = c.id[:0]
+	if bytes.Equal(c.id, id) {
+		return
+	}
+	c.id, c.before = c.before[:0], c.id
 	if len(id) <= maxCursor {
 		c.id = append(c.id, id...)
 	}
+}
+
+// restart goes back to what the client itself asked for.
+func (c *cursorState) restart(acked string) {
+	c.id, c.before = append(c.id[:0], acked...), c.before[:0]
 }

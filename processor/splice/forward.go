@@ -6,45 +6,52 @@ const byteOrderMark = "\uFEFF"
 
 // pieceArrived decides about one piece of the stream.
 func (m *Machine) pieceArrived(ev *sse.Event) {
-	drop := false
+	f := forwarded
 	switch ev.Part {
 	case sse.Whole:
-		drop = m.blockEnded(ev)
+		f = m.blockEnded(ev)
 	case sse.Last:
-		m.oversize = false
-		m.blockEnded(ev) // its first pieces are gone: too late to drop it
+		f = m.largeEnded(ev)
 	case sse.Fragment:
-		if !m.oversize {
-			m.oversize = true
-			m.note(NoteOversize, "")
-		}
+		f = m.fragmentArrived(ev)
 	case sse.LineFeed:
-		drop = m.dropped
+		f = m.fate
 	case sse.Comment:
 	}
-	m.dropped = drop
+	m.fate = f
 	if m.policy.Observe {
 		return
 	}
-	if drop {
-		m.drop(ev)
-		return
-	}
-	if m.startsLikeMark(ev) {
-		m.out.keepAlive()
-	}
-	m.out.pass(ev.Raw)
-}
-
-// drop leaves a piece out, but not the byte order mark that it may begin with:
-// the mark belongs to the stream.
-func (m *Machine) drop(ev *sse.Event) {
 	raw := ev.Raw
 	if ev.BOM {
-		m.out.pass(raw[:len(byteOrderMark)])
-		raw = raw[len(byteOrderMark):]
+		raw = m.markArrived(raw)
 	}
-	m.out.skip(raw)
+	switch f {
+	case leftOut:
+		m.out.skip(raw)
+	case heldBack:
+		m.proof.held = append(m.proof.held, raw...)
+		m.out.skip(raw)
+	case forwarded:
+		if m.startsLikeMark(ev) {
+			m.out.keepAlive()
+		}
+		m.out.pass(raw)
+	}
+}
+
+// markArrived takes off the byte order mark that a piece begins with. The mark
+// belongs to the stream, so it is kept even if the piece is not; but only the
+// first thing in the client's stream is a mark, and of a continuation "drop
+// exactly one" is ours to do.
+func (m *Machine) markArrived(raw []byte) (rest []byte) {
+	mark, rest := raw[:len(byteOrderMark)], raw[len(byteOrderMark):]
+	if m.counts.BytesOut == 0 && m.out.empty() {
+		m.out.pass(mark)
+	} else {
+		m.out.skip(mark)
+	}
+	return rest
 }
 
 // startsLikeMark reports whether a piece that is ordinary text would become the
@@ -55,24 +62,105 @@ func (m *Machine) startsLikeMark(ev *sse.Event) bool {
 		m.counts.BytesOut == 0 && m.out.empty()
 }
 
-// blockEnded takes in a block whose blank line has come, and reports whether
-// the client has it already.
-func (m *Machine) blockEnded(ev *sse.Event) (repeat bool) {
+// blockEnded takes in a block whose blank line has come, and decides about it.
+func (m *Machine) blockEnded(ev *sse.Event) fate {
 	m.ended = true
 	if ev.HasData {
 		m.counts.Events++
 	}
-	m.done.blockDispatched(ev)
-	repeat = m.eventSeen(ev) && ev.Part == sse.Whole
-	if repeat {
-		m.counts.Duplicates++
+	if ev.HasRetry {
+		m.resume.backoff.hinted(ev.Retry) // of a repeat, too
 	}
-	if ev.HasID {
+	id, named := m.identify(ev)
+	f := forwarded
+	if m.proof.active && ev.Part == sse.Whole {
+		if f = m.continues(ev, id); f != forwarded {
+			// The client is not where the origin is: its cursor stays.
+			if f == leftOut && m.phase != Closed {
+				m.counts.Duplicates++
+			}
+			return f
+		}
+	}
+	m.done.blockDispatched(ev)
+	if m.eventSeen(ev, id, named) && ev.Part == sse.Whole {
+		m.counts.Duplicates++
+		f = leftOut
+	}
+	if named {
 		// Also of a dropped block: to the origin, the client is there now.
-		m.cursor.blockDispatched(ev.ID)
+		m.cursor.blockDispatched(id)
 		m.save.changed()
 	}
-	return repeat
+	if f == forwarded {
+		m.eventForwarded(ev, id, named)
+	}
+	return f
+}
+
+// eventForwarded takes in what a resume has to know of a block.
+func (m *Machine) eventForwarded(ev *sse.Event, id []byte, named bool) {
+	if !m.resume.able {
+		return
+	}
+	m.resume.appointed = ev.HasRetry && m.saysNothing(ev)
+	switch {
+	case named && len(id) > 0:
+		m.delivered, m.useful = true, true
+		if m.resume.unsettled {
+			m.progressMade()
+		}
+	case m.tracked(ev):
+		m.delivered, m.nameless = true, true
+	}
+}
+
+// saysNothing reports whether a block has no data, or empty data: one by which
+// an origin only gives a cursor and says when to come back.
+func (m *Machine) saysNothing(ev *sse.Event) bool {
+	return !ev.HasData || ev.Part == sse.Whole && len(sse.AppendData(nil, *ev)) == 0
+}
+
+// fragmentArrived takes in a piece of an event that is too large to be held.
+func (m *Machine) fragmentArrived(ev *sse.Event) fate {
+	switch {
+	case m.proof.skipping:
+		return leftOut
+	case m.proof.active && !m.oversize && !nothingYet(ev):
+		if f := m.largeContinues(ev); f != forwarded {
+			return f
+		}
+	}
+	m.delivered = true
+	if !m.oversize {
+		m.oversize = true
+		m.note(NoteOversize, "")
+	}
+	return forwarded
+}
+
+// nothingYet reports whether a first piece is no part of an event: a mark on its
+// own, or the beginning of a large comment.
+func nothingYet(ev *sse.Event) bool {
+	raw := ev.Raw
+	if ev.BOM {
+		raw = raw[len(byteOrderMark):]
+	}
+	return len(raw) == 0 || raw[0] == ':'
+}
+
+// largeEnded takes in the last piece of such an event. Its first pieces are gone:
+// too late to drop it.
+func (m *Machine) largeEnded(ev *sse.Event) fate {
+	if m.proof.skipping {
+		m.proof.skipping = false
+		m.ended = true
+		m.counts.Duplicates++
+		return leftOut
+	}
+	m.oversize = false
+	m.blockEnded(ev)
+	return forwarded
 }
 
 // output collects what one Step sends to the client. As long as that is one

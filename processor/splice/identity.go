@@ -106,19 +106,45 @@ func (m *Machine) clientReturned(s *State) {
 	}
 }
 
-// eventSeen takes in who a block is, and reports whether the client has it.
-func (m *Machine) eventSeen(ev *sse.Event) (repeat bool) {
+// identify returns the id by which the origin knows an event; it may be empty.
+func (m *Machine) identify(ev *sse.Event) (id []byte, named bool) {
 	switch {
-	case !ev.HasID || len(ev.ID) == 0:
-		return ev.HasData && m.namelessSeen(ev)
+	case m.identity == nil:
+		return ev.ID, ev.HasID
+	case ev.Part != sse.Whole:
+		return nil, false // its data is not there to be looked into
+	}
+	return m.identity(ev)
+}
+
+// nameOf returns what of an event's entry is its name.
+func (m *Machine) nameOf(id []byte) uint64 {
+	if m.policy.byIDAlone() {
+		return m.key.alone(id)
+	}
+	return m.key.name(id)
+}
+
+// tracked reports whether a block without an id has a place in the window. One
+// without data is no event to the standard, but to some clients it is; where we
+// ourselves may repeat it, it counts.
+func (m *Machine) tracked(ev *sse.Event) bool {
+	return ev.HasData || m.resume.able && (len(ev.Type) > 0 || ev.HasID)
+}
+
+// eventSeen takes in who a block is, and reports whether the client has it.
+func (m *Machine) eventSeen(ev *sse.Event, id []byte, named bool) (repeat bool) {
+	switch {
+	case !named || len(id) == 0:
+		return m.tracked(ev) && m.namelessSeen(ev)
 	case m.policy.byIDAlone():
 		// A block without data is no event: dropping it gains nothing, and
 		// keeping it in mind would drop the event that comes with its id.
-		return ev.HasData && m.idSeen(ev)
+		return ev.HasData && m.idSeen(ev, id)
 	case m.overlap.active:
-		return m.overlapSeen(ev)
+		return m.overlapSeen(ev, id)
 	default:
-		m.contentSeen(ev.ID, m.entry(ev, ev.ID))
+		m.contentSeen(id, m.entry(ev, id))
 		return false
 	}
 }
@@ -127,7 +153,7 @@ func (m *Machine) eventSeen(ev *sse.Event) (repeat bool) {
 // recognised between its neighbours. Streams without ids have no places to
 // return to and are not tracked.
 func (m *Machine) namelessSeen(ev *sse.Event) (repeat bool) {
-	if m.window.len() == 0 || m.policy.byIDAlone() {
+	if !m.tracksNameless() {
 		return false
 	}
 	e := m.entry(ev, nil)
@@ -138,11 +164,28 @@ func (m *Machine) namelessSeen(ev *sse.Event) (repeat bool) {
 	return false
 }
 
+func (m *Machine) tracksNameless() bool {
+	switch {
+	case !m.resume.able:
+		return m.window.len() > 0 && !m.policy.byIDAlone()
+	case m.trust.verdict != TrustAbsent:
+		return true
+	case m.partial:
+		return false
+	case m.window.len() < trackerFirst:
+		return true // a greeting, which would be repeated by a replay from the start
+	}
+	// A stream without ids, as it seems.
+	m.window.reset()
+	m.partial = true
+	return false
+}
+
 // idSeen is the whole of DedupAlways: an id in the window is a repeat.
-func (m *Machine) idSeen(ev *sse.Event) (repeat bool) {
-	e := m.entry(ev, ev.ID)
+func (m *Machine) idSeen(ev *sse.Event, id []byte) (repeat bool) {
+	e := m.entry(ev, id)
 	_, known := m.window.remember(e)
-	m.judge(ev.ID, e, known, true)
+	m.judge(id, e, known, true)
 	return known
 }
 
@@ -152,15 +195,15 @@ func (m *Machine) contentSeen(id []byte, e uint64) {
 	m.judge(id, e, known, earlier == e)
 }
 
-func (m *Machine) overlapSeen(ev *sse.Event) (repeat bool) {
-	e := m.entry(ev, ev.ID)
+func (m *Machine) overlapSeen(ev *sse.Event, id []byte) (repeat bool) {
+	e := m.entry(ev, id)
 	first := !m.overlap.placed
 	repeat = m.overlap.eventIdentified(&m.window, e)
 	if repeat && first {
 		m.note(NoteOverlap, "")
 	}
 	if !repeat {
-		m.contentSeen(ev.ID, e)
+		m.contentSeen(id, e)
 	}
 	if !m.overlap.active && m.overlap.placed {
 		m.note(NoteOverlapEnd, "")
@@ -172,11 +215,15 @@ func (m *Machine) overlapSeen(ev *sse.Event) (repeat bool) {
 // window is about events of before: it is emptied, or new events would be taken
 // for old ones.
 func (m *Machine) judge(id []byte, e uint64, known, same bool) {
+	if m.resume.able && !known {
+		m.counter.idSeen(m.cursor.id, id)
+	}
 	before := m.trust.verdict
 	if m.trust.eventIdentified(id, known, same) {
 		m.epoch++
 		m.window.reset()
 		m.window.remember(e)
+		m.partial = true
 	}
 	if m.trust.verdict != before {
 		m.note(NoteTrust, m.trust.verdict.String())

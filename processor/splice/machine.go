@@ -3,6 +3,7 @@ package splice
 import (
 	"time"
 
+	"holdfast/processor/health"
 	"holdfast/processor/sse"
 )
 
@@ -25,18 +26,31 @@ type Machine struct {
 	beat    heartbeatState
 	drain   drainState
 	save    saveState
+	resume  resumeState
+	proof   proofState
+	stall   stallState
+	counter counterState
 
 	counts  Counts
 	earlier totals // of earlier streams of the line
 	acked   string
 	epoch   uint32
-	attempt Attempt // the one whose facts count
 	phase   Phase
+	now     time.Time // of the present Step
 
-	passing  bool // not an event stream: bytes go through unread
-	oversize bool // the client has a part of an event that is not over
-	dropped  bool // the last block was dropped, and so is an LF that belongs to it
-	ended    bool // this Step ended a block
+	identity func(*sse.Event) ([]byte, bool) // nil: the id field
+	partial  bool                            // the client had events before the window's first
+
+	passing   bool // not an event stream: bytes go through unread
+	oversize  bool // the client has a part of an event that is not over
+	delivered bool // the client has an event, or a part of one
+	nameless  bool // and one without an id among them
+	ended     bool // this Step ended a block
+	useful    bool // this Step brought a new event with an id
+	opening   bool // attempt 0 is to be asked for
+
+	dialsFirst bool // attempt 0 is one of ours
+	fate       fate // of the last block, and so of an LF that belongs to it
 
 	notes    []Note
 	commands []Command
@@ -57,7 +71,14 @@ func New(_ time.Time, p *Policy, s Start) *Machine {
 		save:    saveState{every: p.saveEvery()},
 		epoch:   s.Earlier.Epoch,
 		earlier: totals{s.Earlier.Events, s.Earlier.Duplicates},
+		resume:  newResumeState(p, &s),
+		opening: s.Opening,
+
+		identity:   s.Identity,
+		dialsFirst: s.Opening,
 	}
+	m.stall.idle = p.IdleTimeout
+	m.stall.watch = m.resume.able || p.IdleTimeout > 0
 	if p.byIDAlone() {
 		m.window.key = wholeEntry
 	}
@@ -65,7 +86,7 @@ func New(_ time.Time, p *Policy, s Start) *Machine {
 		m.key = newHashKey(s.Seed)
 	}
 	if s.HasCursor && s.LastEventID != "" {
-		m.acked = s.LastEventID
+		m.acked, m.partial = s.LastEventID, true
 		m.cursor.blockDispatched([]byte(s.LastEventID))
 		m.clientReturned(&s.Earlier)
 	}
@@ -78,19 +99,28 @@ func (m *Machine) Step(now time.Time, in Input) Ready {
 	if m.phase == Closed {
 		return Ready{}
 	}
-	m.begin()
+	m.begin(now)
 	switch in := in.(type) {
 	case Opened:
-		if in.Attempt == m.attempt {
-			m.opened(in)
+		switch {
+		case m.resume.answers(in.Attempt):
+			m.attemptOpened(now, in)
+		case m.resume.counts(in.Attempt) && in.Attempt == 0:
+			m.opened(now, in)
 		}
 	case Chunk:
-		if in.Attempt == m.attempt {
-			m.chunkArrived(in.Bytes)
+		if m.resume.answers(in.Attempt) {
+			m.takeOver(now) // it has judged the response and found nothing to say
+		}
+		if m.phase != Closed && m.resume.counts(in.Attempt) {
+			m.chunkArrived(now, in.Bytes)
 		}
 	case Ended:
-		if in.Attempt == m.attempt {
-			m.upstreamEnded(in.Cause)
+		switch {
+		case m.resume.answers(in.Attempt):
+			m.dialFailed(now, in.Cause)
+		case m.resume.counts(in.Attempt):
+			m.upstreamEnded(now, in.Cause)
 		}
 	case Tick:
 		m.timePassed(now)
@@ -103,14 +133,21 @@ func (m *Machine) Step(now time.Time, in Input) Ready {
 }
 
 // begin clears what the last Ready lent out.
-func (m *Machine) begin() {
+func (m *Machine) begin(now time.Time) {
+	m.now = now
 	m.out.release()
 	m.notes, m.commands = m.notes[:0], m.commands[:0]
-	m.ended = false
+	m.ended, m.useful = false, false
 }
 
 // finish makes the Ready of this Step.
 func (m *Machine) finish(now time.Time) Ready {
+	if m.opening {
+		m.opening = false
+		if m.phase != Closed {
+			m.commands = append(m.commands, Dial{})
+		}
+	}
 	rd := Ready{ToClient: m.out.bytes(), Commands: m.commands, Notes: m.notes}
 	if n := len(rd.ToClient); n > 0 {
 		m.counts.BytesOut += uint64(n)
@@ -121,65 +158,146 @@ func (m *Machine) finish(now time.Time) Ready {
 		return rd
 	}
 	rd.Save = m.save.take(now)
-	rd.Deadline = earliest(m.heartbeatDue(), m.drain.due(), m.save.due())
+	rd.Deadline = earliest(m.heartbeatDue(), m.drain.due(), m.save.due(), m.resume.due(), m.stallDue())
 	return rd
 }
 
-func (m *Machine) opened(in Opened) {
-	if m.phase == Opening {
-		m.phase = Live
-	}
+func (m *Machine) opened(now time.Time, in Opened) {
 	// Splicing an error page or a download by the rules of event streams would
 	// corrupt it.
 	m.passing = in.Status != 0 && (in.Status != 200 || !in.EventType)
+	m.streamBegins(now)
 }
 
-func (m *Machine) chunkArrived(b []byte) {
+// streamBegins makes the first attempt the one that is relayed.
+func (m *Machine) streamBegins(now time.Time) {
 	if m.phase == Opening {
 		m.phase = Live
 	}
+	r := &m.resume
+	if m.passing || r.opened {
+		return
+	}
+	r.opened, r.openedAt = true, now
+	m.stall.opened(now)
+	if r.owned {
+		m.beat.bytesSent(now) // the client has its headers, and hears from us from now on
+	}
+}
+
+func (m *Machine) chunkArrived(now time.Time, b []byte) {
+	m.streamBegins(now)
 	m.counts.BytesIn += uint64(len(b))
 	if m.passing {
 		m.out.whole(b)
 		return
 	}
+	events := m.counts.Events
+	m.firstBytes(now)
 	if m.policy.Observe {
 		m.out.whole(b)
 	} else {
 		m.out.begin(b, len(m.scanner.Held()))
 	}
 	m.scanner.Feed(b)
-	for {
+	for m.phase != Closed {
 		ev, ok := m.scanner.Next()
 		if !ok {
 			break
 		}
 		m.pieceArrived(&ev)
 	}
+	if m.phase == Closed {
+		return // it is not what it should be
+	}
+	m.stall.chunkArrived(now, m.counts.Events > events, m.useful)
+	if m.resume.waiting() && (m.useful || m.oversize || m.stall.by == health.Bytes) {
+		m.currentSpoke()
+	}
 	if m.drain.atBoundary() {
 		m.drainReachedChunkEnd(b)
 	}
 }
 
-// upstreamEnded ends the stream as the origin did. The tail cannot become an
+// firstBytes takes in that the attempt is alive.
+func (m *Machine) firstBytes(now time.Time) {
+	r := &m.resume
+	r.heard, r.tail = true, nil
+	if !r.waiting() {
+		r.stopClock(now)
+	}
+}
+
+func (m *Machine) freshScanner() {
+	m.scanner = sse.NewScanner(m.policy.eventBytes())
+	m.fate = forwarded
+}
+
+// upstreamEnded goes on with another attempt, if the end may not be the stream's
+// and there can be one; otherwise the stream ends as the origin ended it.
+func (m *Machine) upstreamEnded(now time.Time, c Cause) {
+	r := &m.resume
+	r.over = true
+	clean, marked := c == CleanEnd, len(m.policy.Complete) > 0
+	switch {
+	case m.passing || !r.able || m.done.reached:
+		m.endAsUpstream(c)
+		return
+	case !clean && !r.owned && r.current == 0:
+		m.endAsUpstream(c) // Envoy has aborted the client's response already
+		return
+	case clean && m.proof.suspects > 0:
+		m.unproven(nil)
+		return
+	case clean:
+		m.releaseRun()
+	}
+	_, ok := m.resumeFrom()
+	tail := append([]byte(nil), m.scanner.Held()...)
+	switch {
+	case !ok, clean && !marked && (!m.delivered || r.clean && r.pending), clean && marked && m.reachesMarker():
+		m.endAsUpstream(c)
+		return
+	}
+	if r.pending {
+		r.pending = false
+		m.noteResult(ResultBroken, 0)
+	}
+	r.clean = clean
+	m.setTailAside(tail)
+	m.upstreamLost(now)
+}
+
+// endAsUpstream ends the stream as the origin did. The tail cannot become an
 // event any more, but it may be all there is to see of an error that a server
 // wrote raw into its stream, so the client gets it, as without us.
-func (m *Machine) upstreamEnded(c Cause) {
-	tail := m.Held()
-	m.out.insert(tail)
+func (m *Machine) endAsUpstream(c Cause) {
+	r := &m.resume
+	if !m.proof.active {
+		m.out.insert(m.Held())
+	}
+	complete := c == CleanEnd && (m.passing || m.complete())
+	if r.pending {
+		r.pending = false
+		m.noteResult(map[bool]Result{true: ResultConfirmed, false: ResultBroken}[complete], 0)
+	}
 	switch {
-	case c != CleanEnd && m.done.reached:
-		m.close(Complete, true) // the client has everything, but not the origin's clean end
-	case c != CleanEnd:
+	case m.done.reached:
+		// The client has everything. The origin's clean end it can have from us
+		// only where the end is ours to make.
+		m.closeComplete(c != CleanEnd && !r.owned)
+	case !complete:
 		m.close(Cut, true)
 	case m.passing:
 		m.close(Passed, false)
-	case m.complete():
-		m.close(Complete, false)
 	default:
-		m.close(Cut, true)
+		m.closeComplete(false)
 	}
 }
+
+// reachesMarker reports whether the unfinished event of an attempt that counts
+// is the one that marks the end.
+func (m *Machine) reachesMarker() bool { return !m.proof.active && m.complete() }
 
 // complete reports whether a clean end at this point is the origin's real end.
 func (m *Machine) complete() bool {
@@ -203,7 +321,7 @@ func (m *Machine) complete() bool {
 
 func (m *Machine) clientGone() {
 	if m.done.reached {
-		m.close(Complete, false) // clients leave once they have what they wanted
+		m.closeComplete(false) // clients leave once they have what they wanted
 		return
 	}
 	m.close(ClientGone, false)
@@ -215,11 +333,40 @@ func (m *Machine) timePassed(now time.Time) {
 		m.drainExpired()
 		return
 	}
-	if due := m.heartbeatDue(); !due.IsZero() && !now.Before(due) {
+	m.searchGoesOn(now)
+	if m.phase == Closed {
+		return
+	}
+	if reached(m.heartbeatDue(), now) {
 		m.out.keepAlive()
 		m.counts.Heartbeats++
 		m.note(NoteHeartbeat, "")
 	}
+}
+
+// searchGoesOn does what is due about the upstream.
+func (m *Machine) searchGoesOn(now time.Time) {
+	r := &m.resume
+	switch {
+	case reached(r.giveUpAt, now):
+		if r.pending && !r.over {
+			r.pending = false
+			m.noteResult(ResultBroken, 0) // it is mute
+		}
+		m.giveUp()
+	case reached(r.dialAt, now):
+		m.dial()
+	case !m.stallDue().IsZero() && m.stall.stalled(now):
+		m.upstreamSilent(now)
+	}
+}
+
+// stallDue is when the upstream will have been silent for too long.
+func (m *Machine) stallDue() time.Time {
+	if m.passing || m.resume.over || m.resume.waiting() || !m.resume.opened {
+		return time.Time{}
+	}
+	return m.stall.due()
 }
 
 // heartbeatDue is when to send a comment. While a part of an event is with the
@@ -238,16 +385,22 @@ func (m *Machine) drainAsked(now, by time.Time) {
 	switch {
 	case m.drain.expired(now):
 		m.drainExpired()
-	case m.drain.atBoundary() && m.counts.BytesOut > 0 && !m.passing && !m.oversize && len(m.scanner.Held()) == 0:
+	case m.drain.atBoundary() && m.clientHasBegun() && !m.passing && !m.oversize && len(m.scanner.Held()) == 0:
 		m.closeDrained(false)
 	}
+}
+
+// clientHasBegun reports whether the response may end: Envoy has to have sent
+// something of its own first, where the response is not ours.
+func (m *Machine) clientHasBegun() bool {
+	return m.counts.BytesOut > 0 || m.resume.owned && m.resume.opened
 }
 
 // drainReachedChunkEnd looks for a boundary in the chunk b that was just taken
 // in. All whole events of it go out first.
 func (m *Machine) drainReachedChunkEnd(b []byte) {
 	held := len(m.scanner.Held())
-	if m.oversize || !m.ended && held > 0 || m.out.empty() && m.counts.BytesOut == 0 {
+	if m.oversize || !m.ended && held > 0 || m.out.empty() && !m.clientHasBegun() {
 		return
 	}
 	if m.policy.Observe {
@@ -268,7 +421,7 @@ func (m *Machine) drainExpired() {
 
 func (m *Machine) closeDrained(abort bool) {
 	if m.done.reached {
-		m.close(Complete, false)
+		m.closeComplete(false)
 		return
 	}
 	m.close(Drained, abort)
@@ -276,6 +429,7 @@ func (m *Machine) closeDrained(abort bool) {
 
 func (m *Machine) close(o Outcome, abort bool) {
 	m.phase = Closed
+	m.cancelAll()
 	m.commands = append(m.commands, Close{Outcome: o, Abort: abort})
 }
 
@@ -284,7 +438,12 @@ func (m *Machine) note(k NoteKind, text string) {
 }
 
 // Phase returns where in its life the Machine is.
-func (m *Machine) Phase() Phase { return m.phase }
+func (m *Machine) Phase() Phase {
+	if m.phase == Live && m.resume.over {
+		return Resuming
+	}
+	return m.phase
+}
 
 // Counts returns the totals since New.
 func (m *Machine) Counts() Counts { return m.counts }
@@ -303,8 +462,14 @@ func (m *Machine) Held() []byte {
 	if m.policy.Observe || m.passing || m.phase == Closed {
 		return nil
 	}
+	if len(m.resume.tail) > 0 {
+		return m.resume.tail
+	}
 	return m.scanner.Held()
 }
+
+// reached reports whether a time that is set has come.
+func reached(due, now time.Time) bool { return !due.IsZero() && !now.Before(due) }
 
 // earliest returns the first of the times that are set.
 func earliest(times ...time.Time) time.Time {

@@ -9,9 +9,11 @@ func (o Outcome) String() string {
 	return name(uint8(o), "complete", "resumed", "gap", "cut", "client_gone", "drained", "passed")
 }
 
-func (p Phase) String() string { return name(uint8(p), "opening", "live", "draining", "closed") }
+func (p Phase) String() string {
+	return name(uint8(p), "opening", "live", "resuming", "draining", "closed")
+}
 
-func (c Cause) String() string { return name(uint8(c), "clean_end", "reset") }
+func (c Cause) String() string { return name(uint8(c), "clean_end", "reset", "refused", "unresumable") }
 
 func (d Dedup) String() string { return name(uint8(d), "overlap", "always", "off") }
 
@@ -20,7 +22,16 @@ func (t Trust) String() string {
 }
 
 func (k NoteKind) String() string {
-	return name(uint8(k), "oversize", "overlap", "overlap_end", "trust", "heartbeat")
+	return name(uint8(k), "oversize", "overlap", "overlap_end", "trust", "heartbeat", "stalled", "resume")
+}
+
+func (v Verdict) String() string {
+	return name(uint8(v), "continue", "stop", "wait", "retry", "never", "lost")
+}
+
+func (r Result) String() string {
+	return name(uint8(r), "resumed", "confirmed", "needless", "refused", "unavailable", "denied", "unresumable",
+		"broken", "unproven", "abandoned")
 }
 
 // name never fails, because stored values may come from a newer version.

@@ -42,6 +42,14 @@ func (p *Policy) Validate() error {
 		return fmt.Errorf("event bytes: %d; must not be negative (0 means %d)", p.EventBytes, DefaultEventBytes)
 	case p.Heartbeat < 0:
 		return fmt.Errorf("heartbeat: %v; must not be negative (0 means none)", p.Heartbeat)
+	case p.Backoff.Base < 0 || p.Backoff.Max < 0:
+		return fmt.Errorf("backoff: %v to %v; must not be negative (0 means the default)", p.Backoff.Base, p.Backoff.Max)
+	case p.Backoff.Retries < 0:
+		return fmt.Errorf("backoff: %d retries; must not be negative (0 means %d)", p.Backoff.Retries, DefaultRetries)
+	case !(p.Backoff.Jitter >= 0 && p.Backoff.Jitter <= 1):
+		return fmt.Errorf("backoff: jitter %v; must be 0 to 1", p.Backoff.Jitter)
+	case p.HoldFor < 0:
+		return fmt.Errorf("hold for: %v; must not be negative (0 means %v)", p.HoldFor, DefaultHoldFor)
 	}
 	for i := range p.Complete {
 		if err := p.Complete[i].Validate(); err != nil {
@@ -70,6 +78,13 @@ func (p *Policy) saveEvery() time.Duration {
 		return DefaultSaveEvery
 	}
 	return p.SaveEvery
+}
+
+func (p *Policy) holdFor() time.Duration {
+	if p.HoldFor <= 0 {
+		return DefaultHoldFor
+	}
+	return p.HoldFor
 }
 
 // heartbeat is none while observing: an observer adds nothing.

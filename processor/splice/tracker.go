@@ -16,6 +16,7 @@ type tracker struct {
 	ring  []uint64 // entries, the oldest at head, wrapping
 	slots []uint16 // position in ring + 1, or 0 for free; a power of two, at least twice the ring
 	key   uint64   // mask over an entry: the bits that are its key
+	gone  uint64   // entries forgotten because newer ones took their place
 	head  uint16
 	n     uint16
 	limit uint16
@@ -61,6 +62,19 @@ func (t *tracker) remember(e uint64) (earlier uint64, known bool) {
 	return 0, false
 }
 
+// find returns the position of the entry with e's key, or -1.
+func (t *tracker) find(e uint64) int {
+	if len(t.slots) == 0 {
+		return -1
+	}
+	for i := t.home(e); t.slots[i] != 0; i = t.next(i) {
+		if p := int(t.slots[i]) - 1; (t.ring[p]^e)&t.key == 0 {
+			return (p - int(t.head) + len(t.ring)) % len(t.ring)
+		}
+	}
+	return -1
+}
+
 // append adds an entry whose key is not in the index, or one without a name.
 func (t *tracker) append(e uint64) {
 	if t.n == uint16(len(t.ring)) {
@@ -90,6 +104,7 @@ func (t *tracker) evict() {
 	}
 	t.head = uint16(t.position(1))
 	t.n--
+	t.gone++
 }
 
 // free empties slot i and closes the hole: whatever follows without a gap moves
@@ -170,5 +185,5 @@ func (t *tracker) load(entries []uint64) {
 
 // reset forgets every entry and gives the memory back.
 func (t *tracker) reset() {
-	t.ring, t.slots, t.head, t.n = nil, nil, 0, 0
+	t.ring, t.slots, t.head, t.n, t.gone = nil, nil, 0, 0, 0
 }

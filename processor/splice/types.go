@@ -61,10 +61,10 @@ func (Gone) input()   {}
 type Cause uint8
 
 const (
-	CleanEnd Cause = iota // end of stream, body complete as far as HTTP can tell
-	Reset                 // the transfer was aborted
-	Refused               // no response came: no connection, no healthy host, reset or timeout before headers
-	Unresumable           // the driver cannot make a request that continues after this cursor
+	CleanEnd    Cause = iota // end of stream, body complete as far as HTTP can tell
+	Reset                    // the transfer was aborted
+	Refused                  // no response came: no connection, no healthy host, reset or timeout before headers
+	Unresumable              // the driver cannot make a request that continues after this cursor
 )
 
 // Command is work for the driver.
@@ -107,6 +107,9 @@ type Ready struct {
 type Note struct {
 	Kind NoteKind
 	Text string // constant text, never payload or credentials
+
+	Result Result        // of NoteResume
+	Took   time.Duration // of ResultResumed: from the failure to the first new event forwarded
 }
 
 // NoteKind is the closed set of notes.
@@ -118,6 +121,8 @@ const (
 	NoteOverlapEnd                 // the overlap is over: everything from here on is new to the client
 	NoteTrust                      // the verdict on the origin's event IDs changed; Text names the new one
 	NoteHeartbeat                  // a comment was sent into a silence
+	NoteStalled                    // the upstream is silent and nothing can be done; Text names the silence (health.Clock)
+	NoteResume                     // an attempt after 0 came to something: Result, which is also Text, and Took
 )
 
 // Counts are totals of one Machine since New.
@@ -125,6 +130,8 @@ type Counts struct {
 	Events     uint64 // dispatched events received (blocks with data), dropped ones included
 	Duplicates uint64 // blocks dropped as repeats
 	Heartbeats uint64 // comments sent
+	Attempts   uint64 // Dials after attempt 0
+	Resumes    uint64 // attempts that brought what had been missing
 	BytesIn    uint64
 	BytesOut   uint64 // heartbeats included
 }
@@ -136,6 +143,7 @@ type Phase uint8
 const (
 	Opening  Phase = iota // no response headers yet
 	Live                  // the response is being relayed
+	Resuming              // it has ended, and another attempt is to go on with it
 	Draining              // asked to end: looking for a boundary to end at
 	Closed                // Close was given; every further Step is empty
 )

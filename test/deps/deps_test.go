@@ -32,7 +32,7 @@ var leaves = []struct {
 	may  string   // what of the world it needs all the same
 }{
 	{dir: "processor/sse", pure: true},
-	{dir: "processor/splice", ours: []string{"holdfast/processor/sse"}, pure: true},
+	{dir: "processor/splice", ours: []string{"holdfast/processor/sse", "holdfast/processor/health"}, pure: true},
 	{dir: "processor/health", pure: true, may: "sync"}, // one Monitor for all streams
 	{dir: "processor/live"},
 	{dir: "processor/pass"},

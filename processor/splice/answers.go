@@ -1,0 +1,134 @@
+package splice
+
+import "time"
+
+// attemptOpened takes in the answer to a Dial.
+func (m *Machine) attemptOpened(now time.Time, in Opened) {
+	v := in.Verdict
+	if v == Continue && in.Status != 0 && (in.Status != 200 || !in.EventType) {
+		v = Never // whatever the driver thinks, these bytes are no continuation
+	}
+	if v == Continue {
+		m.takeOver(now)
+		return
+	}
+	m.cancel(in.Attempt)
+	switch v {
+	case Stop:
+		m.stopped()
+	case Wait, Retry:
+		m.attemptFailed(now, ResultUnavailable, in.RetryAfter)
+	case Lost:
+		m.resume.dialling = false
+		m.noteResult(ResultDenied, 0)
+		m.close(Gap, true)
+	default:
+		m.denied(now, ResultDenied, in.Status)
+	}
+}
+
+// dialFailed takes in that an attempt ended before it was opened.
+func (m *Machine) dialFailed(now time.Time, c Cause) {
+	if c == Unresumable {
+		m.denied(now, ResultUnresumable, 0)
+		return
+	}
+	m.attemptFailed(now, ResultRefused, 0)
+}
+
+// takeOver makes the attempt that has opened the one that counts. The unfinished
+// event before it is kept until its first bytes come.
+func (m *Machine) takeOver(now time.Time) {
+	r := &m.resume
+	if !r.over {
+		m.cancel(r.current)
+		if r.pending {
+			m.noteResult(ResultNeedless, 0)
+		}
+		m.setTailAside(append([]byte(nil), m.scanner.Held()...))
+	}
+	r.current, r.over, r.dialling = r.next, false, false
+	r.openedAt, r.pending, r.heard = now, true, false
+	if r.silent {
+		// A silence was no failure, until now: what it cost counts for nothing.
+		r.tries--
+		m.stall.clocks.Needless() // until an event says otherwise
+	}
+	if r.proven || r.silent {
+		r.stopClock(now)
+	}
+	m.stall.opened(now)
+	m.proof.reset()
+	if len(r.asked) > 0 {
+		m.proofBegins()
+		return
+	}
+	// The same request once more: its answer is the answer to the client.
+	m.cursor.restart(m.acked)
+	if m.window.len() > 0 && m.policy.drops() && !m.policy.byIDAlone() {
+		m.overlap.begin()
+	}
+}
+
+// stopped takes in the origin's word that there is no more.
+func (m *Machine) stopped() {
+	r := &m.resume
+	r.dialling = false
+	if len(m.policy.Complete) > 0 {
+		m.noteResult(ResultDenied, 0)
+		m.giveUp() // it never said what it says at a real end
+		return
+	}
+	m.noteResult(ResultConfirmed, 0)
+	if r.clean {
+		m.out.insert(r.tail)
+	}
+	m.closeComplete(false)
+}
+
+// denied takes in that there will be no answer to such a request, whoever asks.
+func (m *Machine) denied(now time.Time, res Result, status int) {
+	r := &m.resume
+	r.dialling = false
+	if !r.over {
+		m.probeDenied(now, res, status)
+		return
+	}
+	if r.clean && len(m.policy.Complete) == 0 && meansNoMore(status) {
+		m.noteResult(ResultConfirmed, 0)
+		m.out.insert(r.tail)
+		m.closeComplete(false)
+		return
+	}
+	m.noteResult(res, 0)
+	m.giveUp()
+}
+
+// meansNoMore reports whether the server, which has just ended the stream of its
+// own accord, says with this status that there is nothing to continue: the
+// resource is gone, or never was one to be asked again. Others, such as 401,
+// say nothing about the stream.
+func meansNoMore(status int) bool {
+	switch status {
+	case 0, 404, 405, 410:
+		return true
+	}
+	return false
+}
+
+// probeDenied goes on with an attempt that is silent and still all there is.
+func (m *Machine) probeDenied(now time.Time, res Result, status int) {
+	r := &m.resume
+	m.noteResult(res, 0)
+	if status == 409 {
+		// "Only one stream at a time": ours is in its own way.
+		m.cancel(r.current)
+		r.over, r.pending = true, false
+		m.setTailAside(append([]byte(nil), m.scanner.Held()...))
+		m.dialLater(now, now)
+		return
+	}
+	r.settle()
+	m.stall.cannotResume(now)
+	m.note(NoteStalled, m.stall.by.String())
+}

@@ -1,0 +1,252 @@
+package splice
+
+import "holdfast/processor/sse"
+
+// proofState compares what a resumed attempt brings with what the client has,
+// which is exactly what the window holds: everything that was delivered on this
+// stream, as far back as it reaches. See docs/adr/0010-resume-and-proof.md.
+//
+// Positions count entries since the stream's beginning, forgotten ones included.
+type proofState struct {
+	active bool // until the first new event with an id
+	placed bool // an event with an id was found in the window: next is certain
+	next   uint64
+	cursor uint64 // of the last event with an id
+	end    uint64 // of the window when the attempt was opened
+
+	suspects int  // events that are not in the window, and may be older than it
+	skipping bool // within an oversized event that is a repeat
+
+	// Events without an id at the start of the attempt which look like a run of
+	// the window's, and may be that or new: what follows them tells.
+	run  []uint64
+	held []byte
+}
+
+// maxSuspects bounds, in windows, how far before the window a replay may begin.
+const maxSuspects = 64
+
+func (p *proofState) reset() { *p = proofState{run: p.run[:0], held: p.held[:0]} }
+
+// fate is what becomes of a piece of the stream.
+type fate uint8
+
+const (
+	forwarded fate = iota
+	leftOut        // the client has it
+	heldBack       // it may have it
+)
+
+// windowWhole reports whether the window holds all that the client has.
+func (m *Machine) windowWhole() bool { return !m.partial && m.window.gone == 0 }
+
+// needsAnchor reports whether a continuation has to begin with something known.
+//
+// An event that is not in the window is new, if the window reaches back to the
+// stream's beginning, or if the ids are in order. Otherwise it may as well be
+// one that was delivered long ago, from an origin that repeats more than it was
+// asked for; nobody could tell. So the origin is asked for one event more than
+// is needed: if the answer begins with that one, everything after it is new.
+func (m *Machine) needsAnchor() bool {
+	return !m.windowWhole() && (m.trust.verdict != TrustMonotonic || m.nameless)
+}
+
+// continuesAt returns the position of what follows a cursor.
+func (m *Machine) continuesAt(cursor []byte) (pos uint64, ok bool) {
+	if i := m.window.find(m.nameOf(cursor)); i >= 0 {
+		return m.window.gone + uint64(i) + 1, true
+	}
+	// Before the window lies only what the client had from elsewhere.
+	return 0, m.window.gone == 0 && len(cursor) > 0 && string(cursor) == m.acked
+}
+
+func (m *Machine) proofBegins() {
+	p := &m.proof
+	next, ok := m.continuesAt(m.resume.asked)
+	at, ok2 := m.continuesAt(m.cursor.id)
+	if !ok || !ok2 {
+		m.unproven(nil) // while it was on its way, the other attempt ran away from it
+		return
+	}
+	p.active = true
+	p.next, p.cursor, p.end = next, max(at, 1)-1, m.window.gone+uint64(m.window.len())
+	m.overlap.end()
+}
+
+// inOverlap reports whether an event with an id that the client has is to come.
+func (p *proofState) inOverlap() bool { return p.next <= p.cursor }
+
+// continues decides about a block of an unproven attempt. id is empty if it has
+// none.
+func (m *Machine) continues(ev *sse.Event, id []byte) fate {
+	switch {
+	case len(id) > 0:
+		return m.namedContinues(id, m.entry(ev, id))
+	case !m.tracked(ev):
+		// A blank line or a lone retry field. Sent twice, it would be harmless.
+		if m.proof.placed && m.proof.inOverlap() {
+			return leftOut
+		}
+		return forwarded
+	}
+	return m.namelessContinues(ev)
+}
+
+func (m *Machine) namedContinues(id []byte, e uint64) fate {
+	p := &m.proof
+	if i := m.window.find(e); i >= 0 {
+		if m.window.at(i) != e {
+			return m.unproven(id) // the same id, but not the same event
+		}
+		p.placed, p.suspects = true, 0
+		p.next = m.window.gone + uint64(i) + 1
+		p.run, p.held = p.run[:0], p.held[:0] // what came before it is older
+		return leftOut
+	}
+	order := orderNone
+	if m.trust.verdict == TrustMonotonic {
+		order = compareIDs(m.cursor.id, id)
+	}
+	switch {
+	case p.suspects > 0 && order != orderBefore && !p.inOverlap():
+		// From before the window straight to after it, or the ids mean nothing.
+		return m.unproven(id)
+	case order == orderAfter, order == orderNone && !p.inOverlap():
+		return m.firstNew(id)
+	case p.placed || m.windowWhole():
+		return m.unproven(id) // in the midst of what the client has, and never seen
+	}
+	return m.suspected(id)
+}
+
+// suspected leaves out an event that is older than the window, as must turn out.
+func (m *Machine) suspected(id []byte) fate {
+	m.proof.suspects++
+	if m.proof.suspects > maxSuspects*m.policy.window() {
+		return m.unproven(id)
+	}
+	return leftOut
+}
+
+func (m *Machine) namelessContinues(ev *sse.Event) fate {
+	p := &m.proof
+	e := m.entry(ev, nil)
+	switch {
+	case len(p.run) == 0 && p.next < p.end && p.next >= m.window.gone &&
+		m.window.at(int(p.next-m.window.gone)) == e:
+		p.next++
+		return leftOut // exactly what comes next
+	case p.placed && p.inOverlap():
+		return forwarded // said in between, to whoever is connected
+	case !p.placed && (p.suspects > 0 || p.inOverlap()):
+		return m.suspected(nil)
+	case !p.placed && m.couldBeRun(e):
+		if len(p.held)+len(ev.Raw) > m.policy.eventBytes() {
+			return m.unproven(nil)
+		}
+		p.run = append(p.run, e)
+		return heldBack
+	}
+	m.releaseRun()
+	if !p.inOverlap() {
+		p.next = p.end // the origin does not repeat what has no id
+	}
+	return forwarded
+}
+
+// couldBeRun reports whether the window holds the events held back and this one,
+// one after the other, before the place that was asked for.
+func (m *Machine) couldBeRun(e uint64) bool {
+	w, p := &m.window, &m.proof
+	last := int(p.end - min(p.end, w.gone))
+	for i := 0; i+len(p.run) < min(last, w.len()); i++ {
+		if w.at(i+len(p.run)) != e {
+			continue
+		}
+		j := 0
+		for j < len(p.run) && w.at(i+j) == p.run[j] {
+			j++
+		}
+		if j == len(p.run) {
+			return true
+		}
+	}
+	return false
+}
+
+// releaseRun forwards what was held back: it is new after all.
+func (m *Machine) releaseRun() {
+	p := &m.proof
+	for _, e := range p.run {
+		m.window.append(e)
+	}
+	m.out.insert(p.held)
+	p.run, p.held = p.run[:0], p.held[:0]
+}
+
+// firstNew ends the proof.
+func (m *Machine) firstNew(id []byte) fate {
+	if m.counter.skips(m.cursor.id, id) {
+		m.noteResult(ResultUnproven, 0)
+		m.resume.pending = false
+		m.close(Gap, true)
+		return leftOut
+	}
+	m.releaseRun()
+	m.proof.reset()
+	return forwarded
+}
+
+// unproven ends a stream whose continuation is none. The ids have started over,
+// or mean nothing; either way they have to earn their trust anew.
+func (m *Machine) unproven(id []byte) fate {
+	if len(id) > 0 {
+		m.trust.startOver(id)
+		m.epoch++
+	}
+	m.noteResult(ResultUnproven, 0)
+	m.resume.pending = false
+	m.close(Cut, true)
+	return leftOut
+}
+
+// largeContinues decides about the first piece of an event that is too large to
+// be held. If its id comes in time, that tells; if not, nothing does.
+func (m *Machine) largeContinues(ev *sse.Event) fate {
+	head := sse.NewScanner(len(ev.Raw) + 8)
+	raw := ev.Raw
+	for i := len(raw); i > 0; i-- {
+		if c := raw[i-1]; c == '\n' || c == '\r' {
+			head.Feed(raw[:i:i])
+			for ok := true; ok; _, ok = head.Next() {
+			}
+			break
+		}
+	}
+	id := m.largeID(head)
+	if len(id) == 0 {
+		return m.unproven(nil)
+	}
+	// Its content is not known, and the window has none of it either.
+	e := m.nameOf(id)
+	if !m.policy.byIDAlone() {
+		e |= uint64(oversizeContent)
+	}
+	f := m.namedContinues(id, e)
+	m.proof.skipping = f == leftOut && m.phase != Closed
+	return f
+}
+
+// largeID returns the id among the lines in s.
+func (m *Machine) largeID(s *sse.Scanner) []byte {
+	if m.identity != nil {
+		return nil
+	}
+	s.Feed([]byte("\n\n"))
+	for {
+		ev, ok := s.Next()
+		if !ok || ev.Part == sse.Whole {
+			return ev.ID
+		}
+	}
+}
