@@ -58,8 +58,8 @@ func (m *Machine) takeOver(now time.Time) {
 		r.stopClock(now)
 	}
 	m.stall.opened(now)
-	m.proof.reset()
-	if len(r.asked) > 0 {
+	m.proof = nil
+	if !r.anew {
 		m.proofBegins()
 		return
 	}
@@ -128,7 +128,7 @@ func (m *Machine) probeDenied(now time.Time, res Result, status int) {
 		m.dialLater(now, now)
 		return
 	}
-	r.settle()
+	r.settle(m.policy.holdFor())
 	m.stall.cannotResume(now)
 	m.note(NoteStalled, m.stall.by.String())
 }

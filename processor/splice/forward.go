@@ -73,7 +73,7 @@ func (m *Machine) blockEnded(ev *sse.Event) fate {
 	}
 	id, named := m.identify(ev)
 	f := forwarded
-	if m.proof.active && ev.Part == sse.Whole {
+	if m.proof != nil && ev.Part == sse.Whole {
 		if f = m.continues(ev, id); f != forwarded {
 			// The client is not where the origin is: its cursor stays.
 			if f == leftOut && m.phase != Closed {
@@ -107,9 +107,6 @@ func (m *Machine) eventForwarded(ev *sse.Event, id []byte, named bool) {
 	switch {
 	case named && len(id) > 0:
 		m.delivered, m.useful = true, true
-		if m.resume.unsettled {
-			m.progressMade()
-		}
 	case m.tracked(ev):
 		m.delivered, m.nameless = true, true
 	}
@@ -124,9 +121,9 @@ func (m *Machine) saysNothing(ev *sse.Event) bool {
 // fragmentArrived takes in a piece of an event that is too large to be held.
 func (m *Machine) fragmentArrived(ev *sse.Event) fate {
 	switch {
-	case m.proof.skipping:
+	case m.proof != nil && m.proof.skipping:
 		return leftOut
-	case m.proof.active && !m.oversize && !nothingYet(ev):
+	case m.proof != nil && !m.oversize && !nothingYet(ev):
 		if f := m.largeContinues(ev); f != forwarded {
 			return f
 		}
@@ -152,7 +149,7 @@ func nothingYet(ev *sse.Event) bool {
 // largeEnded takes in the last piece of such an event. Its first pieces are gone:
 // too late to drop it.
 func (m *Machine) largeEnded(ev *sse.Event) fate {
-	if m.proof.skipping {
+	if m.proof != nil && m.proof.skipping {
 		m.proof.skipping = false
 		m.ended = true
 		m.counts.Duplicates++
@@ -173,20 +170,30 @@ type output struct {
 	from, to int // piece of the chunk to be sent, not copied yet
 	buf      []byte
 	used     bool // buf holds the beginning of what is sent
+	idle     uint8
 }
 
 const (
 	// keepOutput is the buffer capacity, in bytes, that even an idle stream keeps.
 	keepOutput = 512
-	// maxOutput is the largest one that a busy stream keeps.
+	// maxOutput is the largest one that is used again at all.
 	maxOutput = 64 << 10
+	// idleSteps is after how many Steps in a row that hardly need it a larger
+	// buffer is given up: a busy stream keeps it, an idle one soon does not.
+	idleSteps = 16
 )
 
-// release takes back what was lent to the last Ready. A buffer that the last
-// Step did not need is given up, unless it is small.
+// release takes back what was lent to the last Ready.
 func (o *output) release() {
-	if c := cap(o.buf); c > keepOutput && (!o.used || c > maxOutput) {
-		o.buf = nil
+	size := cap(o.buf)
+	switch {
+	case size <= keepOutput || 4*len(o.buf) >= size:
+		o.idle = 0
+	default:
+		o.idle++
+	}
+	if size > maxOutput || o.idle >= idleSteps {
+		o.buf, o.idle = nil, 0
 	}
 	o.chunk, o.pos, o.from, o.to = nil, 0, 0, 0
 	o.buf, o.used = o.buf[:0], false

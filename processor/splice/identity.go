@@ -106,6 +106,12 @@ func (m *Machine) clientReturned(s *State) {
 	}
 }
 
+// identity is another way to name events than their id field.
+type identity struct {
+	of func(*sse.Event) (id []byte, ok bool)
+	ev sse.Event // the one looked at
+}
+
 // identify returns the id by which the origin knows an event; it may be empty.
 func (m *Machine) identify(ev *sse.Event) (id []byte, named bool) {
 	switch {
@@ -114,7 +120,12 @@ func (m *Machine) identify(ev *sse.Event) (id []byte, named bool) {
 	case ev.Part != sse.Whole:
 		return nil, false // its data is not there to be looked into
 	}
-	return m.identity(ev)
+	// A copy, because what the function does with it is not known: the event of
+	// every other stream would have to be allocated for it.
+	m.identity.ev = *ev
+	id, named = m.identity.of(&m.identity.ev)
+	m.identity.ev = sse.Event{}
+	return id, named
 }
 
 // nameOf returns what of an event's entry is its name.
@@ -191,6 +202,15 @@ func (m *Machine) idSeen(ev *sse.Event, id []byte) (repeat bool) {
 
 // contentSeen keeps an event in mind that is new to the client.
 func (m *Machine) contentSeen(id []byte, e uint64) {
+	if m.acked != "" && string(id) == m.acked {
+		// The event that the client has, or a new one under its id? If there is
+		// no telling, the window must not claim to know its place: the client may
+		// get nothing of this stream and return with the same cursor, and would
+		// be taken to have all that came before.
+		earlier, known := m.window.lookUp(e)
+		m.judge(id, e, known, earlier == e)
+		return
+	}
 	earlier, known := m.window.remember(e)
 	m.judge(id, e, known, earlier == e)
 }

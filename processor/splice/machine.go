@@ -27,8 +27,8 @@ type Machine struct {
 	drain   drainState
 	save    saveState
 	resume  resumeState
-	proof   proofState
-	stall   stallState
+	proof   *proofState // nil: nothing is to be proven
+	stall   *stallState // nil: nobody minds a silence
 	counter counterState
 
 	counts  Counts
@@ -36,11 +36,10 @@ type Machine struct {
 	acked   string
 	epoch   uint32
 	phase   Phase
-	now     time.Time // of the present Step
 
-	identity func(*sse.Event) ([]byte, bool) // nil: the id field
-	partial  bool                            // the client had events before the window's first
+	identity *identity // nil: the id field
 
+	partial   bool // the client had events before the window's first
 	passing   bool // not an event stream: bytes go through unread
 	oversize  bool // the client has a part of an event that is not over
 	delivered bool // the client has an event, or a part of one
@@ -74,11 +73,14 @@ func New(_ time.Time, p *Policy, s Start) *Machine {
 		resume:  newResumeState(p, &s),
 		opening: s.Opening,
 
-		identity:   s.Identity,
 		dialsFirst: s.Opening,
 	}
-	m.stall.idle = p.IdleTimeout
-	m.stall.watch = m.resume.able || p.IdleTimeout > 0
+	if s.Identity != nil {
+		m.identity = &identity{of: s.Identity}
+	}
+	if m.resume.able || p.IdleTimeout > 0 {
+		m.stall = &stallState{idle: p.IdleTimeout}
+	}
 	if p.byIDAlone() {
 		m.window.key = wholeEntry
 	}
@@ -99,7 +101,7 @@ func (m *Machine) Step(now time.Time, in Input) Ready {
 	if m.phase == Closed {
 		return Ready{}
 	}
-	m.begin(now)
+	m.begin()
 	switch in := in.(type) {
 	case Opened:
 		switch {
@@ -133,8 +135,7 @@ func (m *Machine) Step(now time.Time, in Input) Ready {
 }
 
 // begin clears what the last Ready lent out.
-func (m *Machine) begin(now time.Time) {
-	m.now = now
+func (m *Machine) begin() {
 	m.out.release()
 	m.notes, m.commands = m.notes[:0], m.commands[:0]
 	m.ended, m.useful = false, false
@@ -211,6 +212,9 @@ func (m *Machine) chunkArrived(now time.Time, b []byte) {
 		return // it is not what it should be
 	}
 	m.stall.chunkArrived(now, m.counts.Events > events, m.useful)
+	if m.useful && m.resume.unsettled {
+		m.progressMade(now)
+	}
 	if m.resume.waiting() && (m.useful || m.oversize || m.stall.by == health.Bytes) {
 		m.currentSpoke()
 	}
@@ -246,10 +250,10 @@ func (m *Machine) upstreamEnded(now time.Time, c Cause) {
 	case !clean && !r.owned && r.current == 0:
 		m.endAsUpstream(c) // Envoy has aborted the client's response already
 		return
-	case clean && m.proof.suspects > 0:
+	case clean && m.proof != nil && m.proof.suspects > 0:
 		m.unproven(nil)
 		return
-	case clean:
+	case clean && m.proof != nil:
 		m.releaseRun()
 	}
 	_, ok := m.resumeFrom()
@@ -273,13 +277,17 @@ func (m *Machine) upstreamEnded(now time.Time, c Cause) {
 // wrote raw into its stream, so the client gets it, as without us.
 func (m *Machine) endAsUpstream(c Cause) {
 	r := &m.resume
-	if !m.proof.active {
+	if m.proof == nil {
 		m.out.insert(m.Held())
 	}
 	complete := c == CleanEnd && (m.passing || m.complete())
 	if r.pending {
 		r.pending = false
-		m.noteResult(map[bool]Result{true: ResultConfirmed, false: ResultBroken}[complete], 0)
+		if complete {
+			m.noteResult(ResultConfirmed, 0)
+		} else {
+			m.noteResult(ResultBroken, 0)
+		}
 	}
 	switch {
 	case m.done.reached:
@@ -297,7 +305,7 @@ func (m *Machine) endAsUpstream(c Cause) {
 
 // reachesMarker reports whether the unfinished event of an attempt that counts
 // is the one that marks the end.
-func (m *Machine) reachesMarker() bool { return !m.proof.active && m.complete() }
+func (m *Machine) reachesMarker() bool { return m.proof == nil && m.complete() }
 
 // complete reports whether a clean end at this point is the origin's real end.
 func (m *Machine) complete() bool {

@@ -2,16 +2,15 @@ package splice
 
 import "holdfast/processor/sse"
 
-// proofState compares what a resumed attempt brings with what the client has,
+// proofState compares, until the first new event with an id, what a resumed attempt brings with what the client has,
 // which is exactly what the window holds: everything that was delivered on this
 // stream, as far back as it reaches. See docs/adr/0010-resume-and-proof.md.
 //
 // Positions count entries since the stream's beginning, forgotten ones included.
 type proofState struct {
-	active bool // until the first new event with an id
 	placed bool // an event with an id was found in the window: next is certain
 	next   uint64
-	cursor uint64 // of the last event with an id
+	after  uint64 // of what follows the last event with an id
 	end    uint64 // of the window when the attempt was opened
 
 	suspects int  // events that are not in the window, and may be older than it
@@ -25,8 +24,6 @@ type proofState struct {
 
 // maxSuspects bounds, in windows, how far before the window a replay may begin.
 const maxSuspects = 64
-
-func (p *proofState) reset() { *p = proofState{run: p.run[:0], held: p.held[:0]} }
 
 // fate is what becomes of a piece of the stream.
 type fate uint8
@@ -61,20 +58,17 @@ func (m *Machine) continuesAt(cursor []byte) (pos uint64, ok bool) {
 }
 
 func (m *Machine) proofBegins() {
-	p := &m.proof
-	next, ok := m.continuesAt(m.resume.asked)
-	at, ok2 := m.continuesAt(m.cursor.id)
-	if !ok || !ok2 {
+	after, ok := m.continuesAt(m.cursor.id)
+	if !ok {
 		m.unproven(nil) // while it was on its way, the other attempt ran away from it
 		return
 	}
-	p.active = true
-	p.next, p.cursor, p.end = next, max(at, 1)-1, m.window.gone+uint64(m.window.len())
+	m.proof = &proofState{next: m.resume.from, after: after, end: m.window.gone + uint64(m.window.len())}
 	m.overlap.end()
 }
 
 // inOverlap reports whether an event with an id that the client has is to come.
-func (p *proofState) inOverlap() bool { return p.next <= p.cursor }
+func (p *proofState) inOverlap() bool { return p.next < p.after }
 
 // continues decides about a block of an unproven attempt. id is empty if it has
 // none.
@@ -93,7 +87,7 @@ func (m *Machine) continues(ev *sse.Event, id []byte) fate {
 }
 
 func (m *Machine) namedContinues(id []byte, e uint64) fate {
-	p := &m.proof
+	p := m.proof
 	if i := m.window.find(e); i >= 0 {
 		if m.window.at(i) != e {
 			return m.unproven(id) // the same id, but not the same event
@@ -129,7 +123,7 @@ func (m *Machine) suspected(id []byte) fate {
 }
 
 func (m *Machine) namelessContinues(ev *sse.Event) fate {
-	p := &m.proof
+	p := m.proof
 	e := m.entry(ev, nil)
 	switch {
 	case len(p.run) == 0 && p.next < p.end && p.next >= m.window.gone &&
@@ -157,7 +151,7 @@ func (m *Machine) namelessContinues(ev *sse.Event) fate {
 // couldBeRun reports whether the window holds the events held back and this one,
 // one after the other, before the place that was asked for.
 func (m *Machine) couldBeRun(e uint64) bool {
-	w, p := &m.window, &m.proof
+	w, p := &m.window, m.proof
 	last := int(p.end - min(p.end, w.gone))
 	for i := 0; i+len(p.run) < min(last, w.len()); i++ {
 		if w.at(i+len(p.run)) != e {
@@ -176,7 +170,7 @@ func (m *Machine) couldBeRun(e uint64) bool {
 
 // releaseRun forwards what was held back: it is new after all.
 func (m *Machine) releaseRun() {
-	p := &m.proof
+	p := m.proof
 	for _, e := range p.run {
 		m.window.append(e)
 	}
@@ -193,7 +187,7 @@ func (m *Machine) firstNew(id []byte) fate {
 		return leftOut
 	}
 	m.releaseRun()
-	m.proof.reset()
+	m.proof = nil
 	return forwarded
 }
 
@@ -233,7 +227,9 @@ func (m *Machine) largeContinues(ev *sse.Event) fate {
 		e |= uint64(oversizeContent)
 	}
 	f := m.namedContinues(id, e)
-	m.proof.skipping = f == leftOut && m.phase != Closed
+	if m.proof != nil {
+		m.proof.skipping = f == leftOut
+	}
 	return f
 }
 

@@ -24,8 +24,7 @@ type resumeState struct {
 
 	backoff  backoffState
 	tries    int           // attempts since the last progress, but not one that a mere silence led to
-	hold     time.Duration // allowed time without upstream
-	left     time.Duration // of it, at the last moment its clock stood
+	left     time.Duration // of the time without upstream, when its clock last stood
 	giveUpAt time.Time     // when it is used up; zero: its clock stands
 	dialAt   time.Time     // when to ask for the next attempt; zero: not waiting
 	openedAt time.Time     // when current was opened
@@ -40,8 +39,9 @@ type resumeState struct {
 	pending   bool      // what became of current is not known yet
 	heard     bool      // current has sent something
 
-	asked []byte // cursor that next was asked for
-	tail  []byte // unfinished event of an attempt that is over, until another one takes its place
+	from uint64 // position of what next was asked for; see proof.go
+	anew bool   // next is the client's own request once more
+	tail []byte // unfinished event of an attempt that is over, until another one takes its place
 }
 
 func newResumeState(p *Policy, s *Start) resumeState {
@@ -50,7 +50,6 @@ func newResumeState(p *Policy, s *Start) resumeState {
 		able:    s.Dialable && !p.Observe,
 		owned:   s.Owned,
 		again:   s.Repeatable,
-		hold:    p.holdFor(),
 		left:    p.holdFor(),
 		backoff: backoffState{policy: &p.Backoff, random: s.Seed ^ jitterDomain},
 	}
@@ -80,8 +79,8 @@ func (r *resumeState) stopClock(now time.Time) {
 }
 
 // settle is progress: everything is as if nothing had happened.
-func (r *resumeState) settle() {
-	r.tries, r.left = 0, r.hold
+func (r *resumeState) settle(hold time.Duration) {
+	r.tries, r.left = 0, hold
 	r.giveUpAt, r.dialAt, r.lostAt = time.Time{}, time.Time{}, time.Time{}
 	r.unsettled, r.silent, r.clean = false, false, false
 }
@@ -191,7 +190,8 @@ func (m *Machine) dial() {
 		m.giveUp()
 		return
 	}
-	r.asked = append(r.asked[:0], cursor...)
+	r.anew = len(cursor) == 0
+	r.from, _ = m.continuesAt(cursor)
 	r.next++
 	r.tries++
 	r.dialling = true
@@ -202,10 +202,10 @@ func (m *Machine) dial() {
 // setTailAside forgets where in an event the attempt that is over was, but for
 // the bytes: they are all there is if no other attempt takes its place.
 func (m *Machine) setTailAside(tail []byte) {
-	if !m.proof.active && len(tail) > 0 {
+	if m.proof == nil && len(tail) > 0 {
 		m.resume.tail = tail // of an unproven attempt it may be anything
 	}
-	m.proof.reset()
+	m.proof = nil
 	m.freshScanner()
 }
 
@@ -225,12 +225,12 @@ func (m *Machine) closeComplete(abort bool) {
 }
 
 // progressMade takes in the first new event after a failure.
-func (m *Machine) progressMade() {
+func (m *Machine) progressMade(now time.Time) {
 	r := &m.resume
 	if r.pending {
 		r.pending = false
-		took := m.now.Sub(r.lostAt)
-		if r.silent && m.now.Sub(r.openedAt) > replayTime {
+		took := now.Sub(r.lostAt)
+		if r.silent && now.Sub(r.openedAt) > replayTime {
 			m.noteResult(ResultNeedless, 0)
 		} else {
 			m.counts.Resumes++
@@ -238,7 +238,7 @@ func (m *Machine) progressMade() {
 		}
 		r.proven = true
 	}
-	r.settle()
+	r.settle(m.policy.holdFor())
 }
 
 // replayTime is how soon after a resume an origin sends what was missed. What
@@ -254,7 +254,7 @@ func (m *Machine) currentSpoke() {
 		m.noteResult(ResultNeedless, 0)
 	}
 	m.stall.clocks.Needless()
-	r.settle()
+	r.settle(m.policy.holdFor())
 }
 
 func (m *Machine) cancel(a Attempt) { m.commands = append(m.commands, Cancel{Attempt: a}) }

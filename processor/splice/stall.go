@@ -11,15 +11,14 @@ import (
 type stallState struct {
 	clocks  health.Clocks
 	idle    time.Duration // as health.Options.IdleTimeout
-	watch   bool
-	by      health.Clock // which silence it was
-	alarmed bool         // it was told, and goes on
-	futile  bool         // the origin does not continue this stream, so do not ask again
+	by      health.Clock  // which silence it was
+	alarmed bool          // it was told, and goes on
+	futile  bool          // the origin does not continue this stream, so do not ask again
 }
 
 // opened begins to watch an attempt.
 func (s *stallState) opened(now time.Time) {
-	if !s.watch {
+	if s == nil {
 		return
 	}
 	if s.clocks == (health.Clocks{}) {
@@ -34,7 +33,7 @@ func (s *stallState) opened(now time.Time) {
 // move the cursor: on a stream that can be resumed, all others are what origins
 // and proxies say to keep a connection open, or are worth as much.
 func (s *stallState) chunkArrived(now time.Time, events, useful bool) {
-	if !s.watch {
+	if s == nil {
 		return
 	}
 	switch {
@@ -52,7 +51,7 @@ func (s *stallState) chunkArrived(now time.Time, events, useful bool) {
 
 // due is when the upstream will have been silent for too long; zero: never.
 func (s *stallState) due() time.Time {
-	if !s.watch || s.alarmed {
+	if s == nil || s.alarmed {
 		return time.Time{}
 	}
 	return s.clocks.Deadline()
@@ -60,7 +59,7 @@ func (s *stallState) due() time.Time {
 
 // stalled reports whether it has been.
 func (s *stallState) stalled(now time.Time) bool {
-	if !s.watch || s.alarmed {
+	if s == nil || s.alarmed {
 		return false
 	}
 	by, yes := s.clocks.Stalled(now)

@@ -105,10 +105,9 @@ type Ready struct {
 
 // Note is something an operator may want to know.
 type Note struct {
-	Kind NoteKind
-	Text string // constant text, never payload or credentials
-
+	Kind   NoteKind
 	Result Result        // of NoteResume
+	Text   string        // constant text, never payload or credentials
 	Took   time.Duration // of ResultResumed: from the failure to the first new event forwarded
 }
 
@@ -185,6 +184,7 @@ type Start struct {
 	// until the next call.
 	Identity func(*sse.Event) (id []byte, ok bool)
 	// Earlier is what an earlier stream of the same line knew; zero: nothing.
-	// Of several, choose the newest one that Policy.Remembers the cursor.
+	// Of several, choose the newest one that Policy.Remembers the cursor, unless
+	// one newer than that has a Trust that is Disproved.
 	Earlier State
 }
