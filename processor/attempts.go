@@ -295,7 +295,7 @@ func (st *stream) answered(n splice.Attempt, res *upstream.Response) bool {
 
 func verdictOf(v upstream.Verdict) splice.Verdict {
 	if v.Gap && v.Action == upstream.Continue {
-		return splice.Never
+		return splice.Lost
 	}
 	return [...]splice.Verdict{
 		upstream.Continue: splice.Continue,

@@ -125,7 +125,7 @@ func (x *exchange) answer(a wire.Encoded) error {
 
 // resumable says whether what an inline stream loses may be fetched.
 func (x *exchange) resumable() bool {
-	return x.srv.fetch != nil && x.policy.Resume != upstream.None && !x.policy.Splice.Observe
+	return x.srv.fetch != nil && x.policy.resumes()
 }
 
 // origin makes the upstream's side of an inline stream, if what is lost can be

@@ -218,6 +218,10 @@ func TestRelayUndisturbed(t *testing.T) {
 		w.Header().Set("X-Origin", "1")
 		w.Header().Set("Content-Length", "1000")
 		w.Header().Del("Date")
+		if r.Header.Get("Last-Event-Id") != "" {
+			w.WriteHeader(http.StatusNoContent) // it was the end
+			return
+		}
 		beginEvents(w)
 		for i := range len(text) {
 			say(w, "%s", text[i:i+1])

@@ -106,6 +106,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		st.abandon()
 		return nil, false, err
 	}
+	st.opened()
 	return st, false, nil
 }
 
@@ -298,8 +299,8 @@ func (st *immediate) write(b []byte) error {
 // took implements sink.
 func (st *immediate) took() {}
 
-// finish implements sink.
-func (st *immediate) finish(b []byte, abort bool, o splice.Outcome) {
+// conclude implements sink.
+func (st *immediate) conclude(b []byte, abort bool, o splice.Outcome) {
 	defer close(st.done)
 	if o == splice.ClientGone || st.ctx.Err() != nil {
 		return

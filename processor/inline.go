@@ -123,11 +123,12 @@ func (st *inlined) lost(err error) {
 			in = splice.Ended{Cause: splice.Reset}
 		}
 	}
-	if _, reset := in.(splice.Ended); reset && st.origin != nil {
-		// Nothing can be fetched for a client that Envoy has reset.
-		st.origin.end()
-	}
 	st.perform(st.srv.now(), in)
+	if !st.ended {
+		// The response that Envoy was given is no more, whatever else has taken its
+		// place: Envoy has reset its client.
+		st.finish(st.srv.now(), nil, splice.Close{Outcome: splice.Cut, Abort: true})
+	}
 }
 
 // write implements sink.
@@ -146,8 +147,8 @@ func (st *inlined) took() {
 	}
 }
 
-// finish implements sink.
-func (st *inlined) finish(b []byte, abort bool, o splice.Outcome) {
+// conclude implements sink.
+func (st *inlined) conclude(b []byte, abort bool, o splice.Outcome) {
 	switch {
 	case o == splice.ClientGone || st.ctx.Err() != nil:
 	case abort:

@@ -35,7 +35,7 @@ type metrics struct {
 type policyMetrics struct {
 	events, duplicates prometheus.Counter
 	outcomes           [modes][outcomes]prometheus.Counter
-	resumes            [resumeResults]prometheus.Counter
+	resumes            []prometheus.Counter // by splice.Result
 	retries            [retryReasons]prometheus.Counter
 }
 
@@ -93,8 +93,9 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 			"Time from the arrival of the chunk that completes an event until its bytes were handed on.",
 			5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1),
 		resumes: r.counters("resumes_total", "Attempts to continue a stream, by what came of them: "+
-			"ok (continued), stop (204, the origin has nothing more to say), wait (come again later), retry (a failure that may pass), "+
-			"never (not granted), no_answer, impossible (no request would continue it).", "policy", "result"),
+			"resumed (it brought what had been missing), confirmed (the stream was complete), needless (nothing had been missed), "+
+			"refused (no answer), unavailable (the server cannot now), denied (it will not), unresumable (there is no request to make), "+
+			"broken (it ended before anything new came), unproven (it does not continue what was sent), abandoned (the stream ended first).", "policy", "result"),
 		retries: r.counters("envoy_retries_total", "Times Envoy was asked for a response again, by why: "+
 			"stall (silence), reset, early_end (a clean end that may not be the end), no_answer, status.", "policy", "reason"),
 		resumeTime: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -140,8 +141,8 @@ func (m *metrics) policy(p *config.Policy) *policyMetrics {
 		events:     m.events.WithLabelValues(p.Name),
 		duplicates: m.duplicates.WithLabelValues(p.Name),
 	}
-	for i := range pm.resumes {
-		pm.resumes[i] = m.resumes.WithLabelValues(p.Name, resumed(i).String())
+	for _, r := range splice.Results() {
+		pm.resumes = append(pm.resumes, m.resumes.WithLabelValues(p.Name, r.String()))
 	}
 	for i := range pm.retries {
 		pm.retries[i] = m.retries.WithLabelValues(p.Name, retry(i).String())

@@ -33,7 +33,7 @@ func (st *stream) record(now time.Time, o splice.Outcome) {
 		zap.Uint64("events", st.counts.Events),
 		zap.Uint64("duplicates", st.counts.Duplicates),
 		zap.Uint64("heartbeats", st.counts.Heartbeats),
-		zap.Uint64("resumes", st.resumes),
+		zap.Uint64("resumes", st.counts.Resumes),
 		zap.Uint64("bytes", st.counts.BytesOut),
 		zap.Duration("duration", now.Sub(st.started)),
 	)
@@ -52,7 +52,7 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 		"outcome":    structpb.NewStringValue(o.String()),
 		"events":     number(st.counts.Events),
 		"duplicates": number(st.counts.Duplicates),
-		"resumes":    number(st.resumes),
+		"resumes":    number(st.counts.Resumes),
 		"cursor":     structpb.NewStringValue(shorten(st.cursor())),
 		streamField:  structpb.NewStringValue(st.id.String()),
 	})
@@ -61,7 +61,7 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 // Snapshot implements live.Source.
 func (st *stream) Snapshot() live.Stream {
 	st.mu.Lock()
-	counts, lastByte, upstream, resumes := st.counts, st.lastByte, st.upstream, st.resumes
+	counts, lastByte, upstream := st.counts, st.lastByte, st.upstream
 	cursor, trust := "", splice.TrustAbsent
 	if !st.faulted {
 		cursor = st.m.Cursor()
@@ -86,7 +86,7 @@ func (st *stream) Snapshot() live.Stream {
 		Duplicates: counts.Duplicates,
 		Heartbeats: counts.Heartbeats,
 		Bytes:      counts.BytesOut,
-		Resumes:    resumes,
+		Resumes:    counts.Resumes,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/processor/config"
 	"holdfast/processor/health"
+	"holdfast/processor/upstream"
 )
 
 // snapshot is the policies of one moment, with what requests need of each.
@@ -22,6 +23,11 @@ type boundPolicy struct {
 	metrics *policyMetrics
 	monitor *health.Monitor
 	watch   watchAnswer
+}
+
+// resumes says whether a stream that breaks off may be asked to continue.
+func (p *boundPolicy) resumes() bool {
+	return p.Resume != upstream.None && !p.Splice.Observe
 }
 
 // SetPolicies makes p the policies of requests from now on. Streams that are

@@ -116,6 +116,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	copyHeader(w.Header(), res.Header)
 	w.WriteHeader(res.Status)
 	st.flush.Flush()
+	st.opened()
 	return st, res
 }
 
@@ -290,8 +291,8 @@ func (st *relayed) write(b []byte) error {
 	return nil
 }
 
-// finish implements sink.
-func (st *relayed) finish(b []byte, abort bool, o splice.Outcome) {
+// conclude implements sink.
+func (st *relayed) conclude(b []byte, abort bool, o splice.Outcome) {
 	defer close(st.done)
 	if o == splice.ClientGone || st.ctx.Err() != nil {
 		return

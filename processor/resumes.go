@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"holdfast/processor/upstream"
 )
 
 // resuming bounds how many streams ask one upstream for their continuation at the
@@ -79,39 +77,6 @@ func (r *resuming) part(authority string, q *queue) {
 	defer r.mu.Unlock()
 	if q.users--; q.users == 0 {
 		delete(r.queues, authority)
-	}
-}
-
-// resumed is a result of resumes_total.
-type resumed uint8
-
-const (
-	resumeOK         resumed = iota // the answer is the continuation
-	resumeStop                      // 204: the origin has nothing more to say
-	resumeWait                      // come again later, said the server
-	resumeRetry                     // a failure that may pass
-	resumeNever                     // not granted: the stream cannot be continued
-	resumeRefused                   // no answer
-	resumeImpossible                // there is no request that would continue it
-	resumeResults                   // how many there are
-)
-
-func (r resumed) String() string {
-	return [...]string{"ok", "stop", "wait", "retry", "never", "no_answer", "impossible"}[r]
-}
-
-func resumeResult(a upstream.Action) resumed {
-	switch a {
-	case upstream.Continue:
-		return resumeOK
-	case upstream.Stop:
-		return resumeStop
-	case upstream.Wait:
-		return resumeWait
-	case upstream.Retry:
-		return resumeRetry
-	default:
-		return resumeNever
 	}
 }
 

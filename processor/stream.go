@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"holdfast/processor/config"
 	"holdfast/processor/live"
 	"holdfast/processor/splice"
@@ -29,9 +31,9 @@ type sink interface {
 	write(b []byte) error
 	// took says that the first bytes of the origin have come and are all held back.
 	took()
-	// finish hands on the last bytes and ends the response: such that the client
+	// conclude hands on the last bytes and ends the response: such that the client
 	// sees an aborted transfer, or a clean end.
-	finish(b []byte, abort bool, o splice.Outcome)
+	conclude(b []byte, abort bool, o splice.Outcome)
 }
 
 // stream drives one event stream, wherever its bytes come from and go to. Its
@@ -57,7 +59,6 @@ type stream struct {
 	counts   splice.Counts
 	lastByte time.Duration // since started
 	upstream string        // the host that the present attempt comes from, if that is known
-	resumes  uint64
 	waiting  chan struct{} // closed when there is a verdict; nil: nobody waits
 	verdict  verdict       // what Envoy's access log says of the end
 	faulted  bool          // the machine is broken: bytes are copied
@@ -102,7 +103,7 @@ func (st *stream) begin(b beginning) {
 		Repeatable:  st.method == http.MethodGet,
 		Owned:       b.owned,
 	}
-	if st.origin != nil {
+	if st.origin != nil && st.policy.resumes() {
 		start.Dialable, start.Identity = true, st.origin.identity()
 	}
 	lease, earlier, ok := s.store.claim(st.ctx, key)
@@ -119,6 +120,13 @@ func (st *stream) begin(b beginning) {
 		s.lines.add(st)
 	}
 	s.metrics.active[st.mode].Inc()
+}
+
+// opened says that an owned stream's headers are with the client.
+func (st *stream) opened() {
+	st.gate.lock()
+	defer st.gate.unlock()
+	st.perform(st.srv.now(), splice.Opened{Status: http.StatusOK, EventType: true})
 }
 
 // abandon undoes begin: the client's side was gone before it could be told.
@@ -183,6 +191,9 @@ func (st *stream) perform(now time.Time, in splice.Input) {
 
 // carryOut does what a Step asked for, in the order of Ready's fields.
 func (st *stream) carryOut(now time.Time, rd splice.Ready) {
+	if len(rd.Notes) > 0 {
+		st.note(rd.Notes)
+	}
 	// The last bytes and the end go out as one message where that is possible.
 	if c := len(rd.Commands); c > 0 {
 		if end, ok := rd.Commands[c-1].(splice.Close); ok {
@@ -210,6 +221,23 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 		}
 	}
 	st.alarmAt(now, rd.Deadline)
+}
+
+// note counts what the machine has found.
+func (st *stream) note(notes []splice.Note) {
+	for _, n := range notes {
+		switch n.Kind {
+		case splice.NoteResume:
+			st.policy.metrics.resumes[n.Result].Inc()
+			if n.Result == splice.ResultResumed {
+				st.srv.metrics.resumeTime.Observe(n.Took.Seconds())
+			}
+		case splice.NoteStalled:
+			st.srv.log.Info("the upstream is silent, and the stream cannot be resumed",
+				zap.Stringer("stream", st.id), zap.String("policy", st.policy.Name), zap.String("silent", n.Text))
+		default:
+		}
+	}
 }
 
 func (st *stream) alarmAt(now, deadline time.Time) {
@@ -286,6 +314,6 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
 	st.save()
 	st.release()
 	st.record(now, c.Outcome)
-	st.out.finish(body, c.Abort, c.Outcome)
+	st.out.conclude(body, c.Abort, c.Outcome)
 	st.srv.live.Remove(st.id)
 }

@@ -185,13 +185,16 @@ func (c *Config) compilePolicy(i int) *Policy {
 		Backoff: splice.Backoff{
 			Base:    src.Backoff.Base.Std(),
 			Max:     src.Backoff.Max.Std(),
-			Retries: zeroIsNone(src.Backoff.Retries),
+			Retries: src.Backoff.Retries,
 			Jitter:  src.Backoff.Jitter,
 		},
-		HoldFor:     zeroIsNone(src.HoldFor.Std()),
+		HoldFor:     src.HoldFor.Std(),
 		IdleTimeout: zeroIsNone(src.Health.IdleTimeout.Std()),
 	}
 	p.Resume, _ = upstream.ParseResume(src.Resume) // Validate has seen it
+	if src.Backoff.Retries == 0 || src.HoldFor == 0 {
+		p.Resume = upstream.None // for that is what it comes to
+	}
 	p.Health = health.Options{
 		IdleTimeout:    p.Splice.IdleTimeout,
 		CheckInterval:  src.Health.CheckInterval.Std(),

@@ -62,12 +62,12 @@ policies:
   session: {key: ["header:X-Tab", "cookie:Sid", "query:Tab"], principal: []}
   complete_when: [{data: "[DONE]", json: {a: 1}}]
 `, Policy{
-			Name: "watched", Mode: ModeObserve, Via: ViaRelay, Resume: upstream.MCP, Rollout: 5,
+			Name: "watched", Mode: ModeObserve, Via: ViaRelay, Resume: upstream.None, Rollout: 5,
 			Splice: splice.Policy{
 				Observe: true, Dedup: splice.DedupAlways, Window: 7, EventBytes: 64 << 10,
-				Complete: []splice.Completion{{Data: &done, JSON: map[string]any{"a": 1.0}}},
-				Backoff:  splice.Backoff{Base: time.Second, Max: 30 * time.Second, Retries: -1},
-				HoldFor:  -1, IdleTimeout: -1,
+				Complete:    []splice.Completion{{Data: &done, JSON: map[string]any{"a": 1.0}}},
+				Backoff:     splice.Backoff{Base: time.Second, Max: 30 * time.Second},
+				IdleTimeout: -1,
 			},
 			Health: health.Options{
 				IdleTimeout: -1, CheckInterval: 10 * time.Second, ConnectTimeout: 5 * time.Second,
