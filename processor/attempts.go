@@ -249,8 +249,7 @@ func (st *stream) refused(n splice.Attempt, err error) {
 	}
 	o.drop(n)
 	cause := splice.Refused
-	switch upstream.CauseOf(err) {
-	case upstream.Looped, upstream.Malformed:
+	if c := upstream.CauseOf(err); c == upstream.Looped || c == upstream.Malformed {
 		cause = splice.Unresumable
 	}
 	st.srv.log.Debug("no answer to a resume", zap.Stringer("stream", st.id), zap.Error(err))
@@ -309,7 +308,7 @@ func verdictOf(v upstream.Verdict) splice.Verdict {
 // read takes in an attempt's body until its end, or until nobody wants it any
 // more. Between two chunks it holds no buffer: an idle stream needs none.
 func (st *stream) read(n splice.Attempt, res *upstream.Response) {
-	defer res.Close()
+	defer func() { _ = res.Close() }()
 	o := st.origin
 	o.reads()
 	defer o.readNoMore()

@@ -115,7 +115,7 @@ func (x *exchange) answer(a wire.Encoded) error {
 	if h.GetResponse() == nil {
 		h.Response = new(extproc.CommonResponse)
 	}
-	if h.Response.GetHeaderMutation() == nil {
+	if h.GetResponse().GetHeaderMutation() == nil {
 		h.Response.HeaderMutation = new(extproc.HeaderMutation)
 	}
 	h.Response.HeaderMutation.RemoveHeaders = []string{pass.TicketHeader, pass.PassHeader}
@@ -173,7 +173,7 @@ func (o *origin) identity() func(*sse.Event) ([]byte, bool) { return nil }
 // unreachable takes note of a fetch that got no answer from Envoy: for a while,
 // requests are not held, so that they fare as without us.
 func (s *Server) unreachable(err error) {
-	switch upstream.CauseOf(err) {
+	switch upstream.CauseOf(err) { //nolint:exhaustive // the others say nothing about the next request
 	case upstream.Refused:
 		s.wayLost.Store(s.now().Add(wayLostFor).UnixNano())
 	case upstream.Looped:

@@ -141,7 +141,6 @@ type reading struct {
 	*holding
 	*http.Response
 	leave context.CancelFunc
-	got   strings.Builder
 }
 
 func (h *holding) do(r *http.Request) *reading {
@@ -158,7 +157,7 @@ func (h *holding) do(r *http.Request) *reading {
 func (h *holding) open(path string, more ...string) *reading {
 	h.Helper()
 	r := h.ask(http.MethodGet, path, nil, more...)
-	if r.StatusCode != 200 || r.Header.Get("Content-Type") != "text/event-stream" {
+	if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != "text/event-stream" {
 		h.Fatalf("status %d, %v", r.StatusCode, r.Header)
 	}
 	return r
@@ -195,7 +194,7 @@ func (r *reading) wantCut(s string) {
 // say writes to a response and sends it.
 func say(w http.ResponseWriter, format string, args ...any) {
 	fmt.Fprintf(w, format, args...)
-	w.(http.Flusher).Flush() //nolint:forcetypeassert // of net/http's own
+	w.(http.Flusher).Flush()
 }
 
 // reset aborts a response.
@@ -203,8 +202,8 @@ func reset() { panic(http.ErrAbortHandler) }
 
 func beginEvents(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.WriteHeader(200)
-	w.(http.Flusher).Flush() //nolint:forcetypeassert // of net/http's own
+	w.WriteHeader(http.StatusOK)
+	w.(http.Flusher).Flush()
 }
 
 const held = `- {name: p, mode: hold}`
@@ -262,7 +261,7 @@ type stripper struct {
 }
 
 func (s stripper) WriteHeader(code int) { s.Header().Del(s.name); s.ResponseWriter.WriteHeader(code) }
-func (s stripper) Flush()               { s.ResponseWriter.(http.Flusher).Flush() } //nolint:forcetypeassert // of net/http's own
+func (s stripper) Flush()               { s.ResponseWriter.(http.Flusher).Flush() }
 
 func TestRelayAsItIs(t *testing.T) {
 	tests := map[string]struct {
@@ -276,11 +275,16 @@ func TestRelayAsItIs(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, "{}")
 		}, 200, "{}", map[string]string{"Content-Type": "application/json", "Content-Length": "2"}},
-		"error": {"GET", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 503) }, 503, "no\n", nil},
-		"redirect": {"GET", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/else", 302) }, 302, "<a href=\"/else\">Found</a>.\n\n",
-			map[string]string{"Location": "/else"}},
-		"nothing":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, 204, "", nil},
-		"not modified": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Etag", "x"); w.WriteHeader(304) }, 304, "", map[string]string{"Etag": "x"}},
+		"error": {"GET", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusServiceUnavailable) }, 503, "no\n", nil},
+		"redirect": {
+			"GET", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/else", http.StatusFound) }, 302, "<a href=\"/else\">Found</a>.\n\n",
+			map[string]string{"Location": "/else"},
+		},
+		"nothing": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, 204, "", nil},
+		"not modified": {"GET", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Etag", "x")
+			w.WriteHeader(http.StatusNotModified)
+		}, 304, "", map[string]string{"Etag": "x"}},
 		"untyped": {"POST", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Content-Type"], w.Header()["Date"] = nil, nil
 			io.WriteString(w, "<html>")
@@ -292,7 +296,7 @@ func TestRelayAsItIs(t *testing.T) {
 		}, 200, "\x00\x01", nil},
 		"stream that is none": {"GET", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 			io.WriteString(w, "data: x")
 		}, 500, "data: x", nil},
 	}
@@ -321,8 +325,8 @@ func TestRelayAsItIs(t *testing.T) {
 func TestRelayStreamsBothWays(t *testing.T) {
 	inHolding(t, held, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
-		w.WriteHeader(200)
-		w.(http.Flusher).Flush() //nolint:forcetypeassert // of net/http's own
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
 		if _, err := io.Copy(flushing{w}, r.Body); err != nil {
 			t.Error(err)
 		}
@@ -350,7 +354,7 @@ type flushing struct{ http.ResponseWriter }
 
 func (f flushing) Write(b []byte) (int, error) {
 	n, err := f.ResponseWriter.Write(b)
-	f.ResponseWriter.(http.Flusher).Flush() //nolint:forcetypeassert // of net/http's own
+	f.ResponseWriter.(http.Flusher).Flush()
 	return n, err
 }
 
@@ -369,7 +373,7 @@ func TestRelayInformation(t *testing.T) {
 		w.Header().Set("Link", "</x>; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.Header().Del("Link")
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 	}, func(h *holding) {
 		q := h.request("GET", "/", nil)
 		q.Header.Set(pass.TicketHeader, h.ticket("GET", "/"))
@@ -394,7 +398,7 @@ func TestRelayRefusesWithoutTicket(t *testing.T) {
 		} {
 			q := h.request("GET", "/b", nil)
 			q.Header[ticketHeader] = tickets
-			if r := h.do(q); r.StatusCode != 403 {
+			if r := h.do(q); r.StatusCode != http.StatusForbidden {
 				t.Errorf("%s: status %d", name, r.StatusCode)
 			}
 		}
@@ -438,7 +442,7 @@ func TestRelayReset(t *testing.T) {
 func TestRelayWithoutWay(t *testing.T) {
 	inHolding(t, held, nil, func(h *holding) {
 		_ = h.loop.Close()
-		if r := h.ask("GET", "/", nil); r.StatusCode != 503 {
+		if r := h.ask("GET", "/", nil); r.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("status %d", r.StatusCode)
 		}
 		if n := h.logs.FilterMessageSnippet("could not be fetched").Len(); n != 1 {

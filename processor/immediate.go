@@ -67,14 +67,8 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 	}
 	res, err := s.fetch.Fetch(x.g.Context(), req)
 	if err != nil {
-		if x.g.Context().Err() != nil {
-			return nil, false, nil // the client left
-		}
-		s.unreachable(err)
-		if !mayRepeat(r.method, err) {
-			return nil, false, x.fail(err)
-		}
-		return nil, true, nil
+		inline, err = x.unfetched(r.method, err)
+		return nil, inline, err
 	}
 	target := takeTarget(res.Header)
 	why := judgeResponse(r.method, res)
@@ -93,7 +87,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		origin: s.newOrigin(x.policy, req, true),
 	}
 	st.origin.hold(s.now(), res, target)
-	st.stream.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor, owned: true})
+	st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor, owned: true})
 
 	res.Header.Del("Content-Length")
 	head := immediateHeaders(res)
@@ -110,17 +104,26 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 	return st, false, nil
 }
 
+// unfetched deals with a request that got no answer.
+func (x *exchange) unfetched(method string, cause error) (inline bool, err error) {
+	if gone := x.g.Context().Err(); gone != nil {
+		return false, gone // nobody is there to be answered
+	}
+	x.srv.unreachable(cause)
+	if mayRepeat(method, cause) {
+		return true, nil
+	}
+	return false, x.fail(cause)
+}
+
 // mayRepeat says whether a request that got no answer may be made again.
 func mayRepeat(method string, err error) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return true
 	}
-	switch upstream.CauseOf(err) {
-	case upstream.Refused, upstream.Looped, upstream.Malformed:
-		return true
-	}
-	return false
+	cause := upstream.CauseOf(err)
+	return cause == upstream.Refused || cause == upstream.Looped || cause == upstream.Malformed
 }
 
 // collect takes in the request's body, if it is not larger than is wanted. If it
@@ -209,7 +212,7 @@ func (x *exchange) fail(err error) error {
 
 // passOn relays an answer that is no event stream, as it is.
 func (x *exchange) passOn(res *upstream.Response) error {
-	defer res.Close()
+	defer func() { _ = res.Close() }()
 	if err := x.g.SendMsg(&wire.Response{Message: immediateHeaders(res)}); err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func TestImmediateAsItIs(t *testing.T) {
 			say(w, "12")
 			reset()
 		}
-		http.Error(w, "no", 503)
+		http.Error(w, "no", http.StatusServiceUnavailable)
 	}, func(h *holding) {
 		e := h.dial()
 		e.hold("GET", "/")

@@ -46,7 +46,7 @@ func (x *exchange) begin(response headers) *inlined {
 		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.g.Context(), out: st,
 		method: x.method, path: x.path, upstream: x.upstream, origin: x.origin(response),
 	}
-	st.stream.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor})
+	st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor})
 	return st
 }
 

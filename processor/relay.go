@@ -32,7 +32,7 @@ func (s *Server) RelayServer() *http.Server {
 	if err != nil {
 		log = zap.NewStdLog(s.log) // a level that does not exist; warn does
 	}
-	return &http.Server{
+	return &http.Server{ //nolint:gosec // Envoy sends headers at once, and ReadHeaderTimeout is for HTTP/1 only
 		Handler:   s.Relay(),
 		Protocols: &h2c,
 		ErrorLog:  log,
@@ -64,8 +64,17 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request) {
 	// What the headers took of the goroutine's memory is given back by now.
 	st.run(res)
 	if st.aborted {
-		panic(http.ErrAbortHandler) // the way to reset the stream: https://pkg.go.dev/net/http#ErrAbortHandler
+		abortHandler()
 	}
+}
+
+// abortHandler resets the response's stream.
+//
+//	"To abort a handler so the client sees an interrupted response but the server
+//	doesn't log an error, panic with the value ErrAbortHandler."
+//	https://pkg.go.dev/net/http#Handler
+func abortHandler() {
+	panic(http.ErrAbortHandler) //nolint:forbidigo // there is no other way
 }
 
 // relayHeaders deals with everything but the body of an event stream. It returns
@@ -108,7 +117,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	}
 	st.origin.hold(s.now(), res, target)
 	_, hasCursor := r.Header["Last-Event-Id"]
-	st.stream.begin(beginning{
+	st.begin(beginning{
 		id: &id, known: st, cursor: r.Header.Get("Last-Event-Id"), hasCursor: hasCursor, owned: true,
 	})
 
@@ -166,7 +175,7 @@ func (s *Server) relayFailure(w http.ResponseWriter, r *http.Request, err error)
 	}
 	s.unreachable(err)
 	code := http.StatusServiceUnavailable
-	switch upstream.CauseOf(err) {
+	switch upstream.CauseOf(err) { //nolint:exhaustive // the others leave it at that
 	case upstream.Reset, upstream.NoAnswer:
 		code = http.StatusBadGateway
 	case upstream.TimedOut:
@@ -208,7 +217,7 @@ func (i *informational) end() {
 
 // relayPlain relays an answer that is no event stream, as it is.
 func (s *Server) relayPlain(w http.ResponseWriter, res *upstream.Response) {
-	defer res.Close()
+	defer func() { _ = res.Close() }()
 	copyHeader(w.Header(), res.Header)
 	w.WriteHeader(res.Status)
 	flush, _ := w.(http.Flusher)
@@ -221,7 +230,7 @@ func (s *Server) relayPlain(w http.ResponseWriter, res *upstream.Response) {
 		case err == nil:
 			continue
 		case err != io.EOF: //nolint:errorlint // a wrapped EOF is no clean end
-			panic(http.ErrAbortHandler)
+			abortHandler()
 		}
 		copyTrailer(w.Header(), res.Trailer())
 		return

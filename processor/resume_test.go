@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -172,7 +171,7 @@ func TestHoldStall(t *testing.T) {
 
 func TestHoldGivesUp(t *testing.T) {
 	o := answering(sends(ev(1), reset))
-	refuse := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }
+	refuse := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) }
 	for range 20 {
 		o.do = append(o.do, refuse)
 	}
@@ -277,7 +276,7 @@ func TestHoldDrain(t *testing.T) {
 		away := h.open("/away")
 		away.want(ev(1))
 		synctest.Wait()
-		if err := h.srv.Drain(context.Background(), DrainOptions{Deadline: time.Minute}); err != nil {
+		if err := h.srv.Drain(h.Context(), DrainOptions{Deadline: time.Minute}); err != nil {
 			t.Error(err)
 		}
 		idle.wantEnd("")
@@ -291,7 +290,7 @@ func TestHoldDrain(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	o := answering(sends(ev(1), reset), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, sends(ev(2)))
+	o := answering(sends(ev(1), reset), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, sends(ev(2)))
 	inHolding(t, `- {name: p, mode: hold, heartbeat: 0, health: {eject_after: 1}}`, o.serve, func(h *holding) {
 		h.open("/").wantEnd(ev(1, 2))
 		got := h.srv.Targets()
