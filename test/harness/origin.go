@@ -18,11 +18,13 @@ import (
 type Origin struct {
 	URL string // http://127.0.0.1:PORT
 
-	server *http.Server
-	last   atomic.Uint64 // number of the newest path
+	address string
+	last    atomic.Uint64 // number of the newest path
 
-	mu    sync.Mutex
-	paths map[string]*resource
+	mu     sync.Mutex
+	server *http.Server  // nil while the origin is down
+	served chan struct{} // closed when server has ended
+	paths  map[string]*resource
 }
 
 // resource is what lives at one path: either a handler or a queue of exchanges
@@ -42,21 +44,49 @@ func NewOrigin(tb testing.TB) *Origin {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o := &Origin{URL: "http://" + ln.Addr().String(), paths: map[string]*resource{}}
+	address := ln.Addr().String()
+	o := &Origin{URL: "http://" + address, address: address, paths: map[string]*resource{}}
+	o.serve(ln)
+	tb.Cleanup(o.Down)
+	return o
+}
+
+func (o *Origin) serve(ln net.Listener) {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	o.server = &http.Server{Handler: o, Protocols: &protocols, ErrorLog: nil, ReadHeaderTimeout: Patience}
+	server := &http.Server{Handler: o, Protocols: &protocols, ErrorLog: nil, ReadHeaderTimeout: Patience}
 	served := make(chan struct{})
+	o.mu.Lock()
+	o.server, o.served = server, served
+	o.mu.Unlock()
 	go func() {
 		defer close(served)
-		_ = o.server.Serve(ln)
+		_ = server.Serve(ln)
 	}()
-	tb.Cleanup(func() {
-		_ = o.server.Close()
+}
+
+// Down ends the origin as a crash would: all connections break, new ones are
+// refused.
+func (o *Origin) Down() {
+	o.mu.Lock()
+	server, served := o.server, o.served
+	o.server = nil
+	o.mu.Unlock()
+	if server != nil {
+		_ = server.Close()
 		<-served
-	})
-	return o
+	}
+}
+
+// Up starts it again at the same address.
+func (o *Origin) Up(tb testing.TB) {
+	tb.Helper()
+	ln, err := net.Listen("tcp", o.address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	o.serve(ln)
 }
 
 // H2URL is the same origin, named so that Holdfast speaks HTTP/2 to it.
@@ -123,7 +153,7 @@ func (o *Origin) Accept(tb testing.TB, path string) *Exchange {
 
 // ServeHTTP implements [http.Handler].
 func (o *Origin) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r := o.resource(req.URL.Path)
+	r := o.resource(req.URL.EscapedPath())
 	if r == nil {
 		http.NotFound(w, req)
 		return
