@@ -10,6 +10,8 @@ TOOL       := $(GO) tool -modfile=test/tools/go.mod
 COMMIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || true)
 # Time each fuzz target runs in `make fuzz`.
 FUZZTIME   ?= 20s
+# Flags of `make chaos`; go run ./test/chaos -help lists them.
+CHAOS      ?=
 # Percentage of statements that tests must reach.
 COVER_FLOOR ?= 80
 # Packages that start a real Envoy; they need bin/holdfast and .tools/envoy.
@@ -38,6 +40,10 @@ e2e: build envoy ## Run only the tests that go through a real Envoy
 .PHONY: e2e-load
 e2e-load: build envoy ## Hold 5,000 streams open at once through a real Envoy
 	$(GO) test -count=1 -tags load -v ./test/load/...
+
+.PHONY: chaos
+chaos: build envoy ## Kill origins 2,000 times while clients read (CHAOS="-kills 10000 -timeout 20m" for more)
+	$(GO) run ./test/chaos $(CHAOS)
 
 .PHONY: race
 race: build envoy ## Run all tests with the race detector, in the program under test too
