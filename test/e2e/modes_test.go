@@ -16,7 +16,7 @@ policies:
 - {name: observe, match: {path_prefix: /observe/}, mode: observe}
 - {name: "off", match: {path_prefix: /off/}, mode: "off"}
 - {name: nobody, match: {path_prefix: /nobody/}, rollout: 0}
-- {name: api, match: {path_prefix: /api/, methods: [GET], headers: {x-stream: "1"}}}
+- {name: api, match: {path_prefix: /api/, methods: [GET], headers: {x-stream: "1"}}, resume: none}
 `
 
 func TestObserveForwardsBytesAsTheyCome(t *testing.T) {

@@ -13,11 +13,12 @@ const outcomeConfig = `
 policies:
 - name: chat
   match: {path_prefix: /chat/}
+  resume: none
   complete_when:
   - {data: "[DONE]"}
   - {event: message_stop}
   - {json: {type: response.completed}}
-- {name: plain}
+- {name: plain, resume: none}
 `
 
 // TestOutcomes: every stream ends as exactly one thing, and a stream that knows
