@@ -129,7 +129,7 @@ func TestHeldThroughRestarts(t *testing.T) {
 		path := origin.Path("")
 		s := gw.Open(t, path, harness.Request{Protocol: client})
 		x := origin.Accept(t, path)
-		const restarts = 5
+		const restarts = 20
 		for n := 1; n <= restarts; n++ {
 			x.Stream()
 			x.Send(events(n, n))
