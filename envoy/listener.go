@@ -101,7 +101,8 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	m.MaxRequestHeadersKb = u32(maxHeaderKiB)
 	m.CommonHttpProtocolOptions.MaxHeadersCount = u32(maxHeaders)
 	m.UpgradeConfigs = []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
-	m.AccessLog = append(logs, verdicts)
+	logs = append(logs, verdicts)
+	m.AccessLog = logs
 	return m, nil
 }
 

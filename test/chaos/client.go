@@ -45,7 +45,7 @@ func readStream(ctx context.Context, client *http.Client, url, name string, o *o
 		if err == nil {
 			continue
 		}
-		if err != io.EOF || c.next <= o.events { //nolint:errorlint // a clean end is io.EOF itself
+		if err != io.EOF || c.next <= o.events {
 			t.broken(name, c.next-1, err.Error())
 		}
 		t.finished(o.events-(c.next-1), c.repeated)

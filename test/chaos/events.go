@@ -13,7 +13,7 @@ import (
 func appendEvent(b []byte, stream string, n int) []byte {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s/%d", stream, n)
-	r := rand.New(rand.NewPCG(h.Sum64(), 0)) //nolint:gosec // nobody is to be surprised
+	r := rand.New(rand.NewPCG(h.Sum64(), 0))
 	b = fmt.Appendf(b, "id: %d\n", n)
 	for range 1 + r.IntN(4) {
 		b = fmt.Appendf(b, "data: %s %d %s\n", stream, n, strings.Repeat("x", r.IntN(120)))

@@ -57,7 +57,7 @@ func serveStream(w http.ResponseWriter, r *http.Request, o *options) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	left := int(rand.ExpFloat64() * float64(o.distance)) //nolint:gosec // as random as it gets
+	left := int(rand.ExpFloat64() * float64(o.distance))
 	w.Header().Set("content-type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
 	rc := http.NewResponseController(w)
@@ -103,7 +103,7 @@ func breakOff(w http.ResponseWriter, r *http.Request, name string, first, last i
 		// nothing more. Nobody could tell this one from that.
 		ways = ways[:2]
 	}
-	how := ways[rand.IntN(len(ways))] //nolint:gosec // as above
+	how := ways[rand.IntN(len(ways))]
 	if r.ProtoMajor == 2 && how != byEnd {
 		how = byReset
 	}
