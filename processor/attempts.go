@@ -383,11 +383,18 @@ func (st *stream) attend(first *upstream.Response, done <-chan struct{}) {
 			st.leaveBehind()
 			return
 		case <-st.ctx.Done():
-			st.abandon()
+			st.leave()
 			st.leaveBehind()
 			return
 		}
 	}
+}
+
+// leave ends a stream whose client has left.
+func (st *stream) leave() {
+	st.gate.lock()
+	defer st.gate.unlock()
+	st.abandon()
 }
 
 // relieve takes note that the handler's fetch brought nothing to read.

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"holdfast/sessionstore"
+	"holdfast/sessionstore/memory"
 )
 
 func (w *world) drain(o DrainOptions) <-chan error {
@@ -124,4 +127,41 @@ func TestDrainBetweenHeaders(t *testing.T) {
 		}
 		w.wantMetric(1, "bypassed_total", "draining")
 	})
+}
+
+// slowStore is a store whose Claim takes as long as a drain.
+type slowStore struct{ *memory.Store }
+
+func (s slowStore) Claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
+	elapse(50 * time.Millisecond)
+	return s.Store.Claim(ctx, k)
+}
+
+// A stream that was being opened when the drain began is not taken on either: the
+// drain may have looked for streams before there was one.
+func TestDrainWhileOpening(t *testing.T) {
+	inWorld(t, inline, func(w *world) {
+		e := w.dial()
+		e.ask(requestMessage("GET", "/"))
+		e.send(responseMessage(":status: 200", "content-type: text/event-stream"))
+		synctest.Wait()
+		began := time.Now()
+		done := w.drain(DrainOptions{Deadline: time.Minute})
+		if a := e.recv(); a.GetResponseHeaders() == nil || a.GetModeOverride() != nil {
+			t.Errorf("answered with %v", a)
+		}
+		e.wantClosed()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("the drain took %v", d)
+		}
+		w.wantMetric(1, "bypassed_total", "draining")
+		w.wantMetric(0, "streams_active", "inline")
+		w.wantMetric(1, "store_operations_total", "release", "ok")
+		if n := w.srv.Live().Len(); n != 0 {
+			t.Errorf("%d streams are left", n)
+		}
+	}, func(o *Options) { o.Store = slowStore{memory.New(memory.Options{})} })
 }

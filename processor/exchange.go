@@ -225,7 +225,11 @@ func (x *exchange) responseHeaders(h *wire.Headers) (runner, error) {
 		x.upstream, x.target.Address = a, a
 	}
 	x.id.assigned(response)
-	st := x.begin(response)
+	st, ok := x.begin(response)
+	defer st.gate.unlock()
+	if !ok {
+		return nil, x.g.SendMsg(x.srv.answers.response)
+	}
 	if err := x.g.SendMsg(x.policy.watch.of(st.id)); err != nil {
 		st.abandon()
 		return nil, err

@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"context"
 	"runtime/debug"
 	"time"
 
@@ -117,6 +116,3 @@ func (st *stream) appendState(s *splice.State) {
 	defer st.mu.Unlock()
 	st.m.AppendState(s)
 }
-
-// saveContext outlives the stream: its end is what has to be recorded.
-func (st *stream) saveContext() context.Context { return context.WithoutCancel(st.ctx) }

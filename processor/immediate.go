@@ -87,7 +87,11 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		origin: s.newOrigin(x.policy, req, true),
 	}
 	st.origin.hold(s.now(), res, target)
-	st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor, owned: true})
+	begun := st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor, owned: true})
+	defer st.gate.unlock()
+	if !begun {
+		return nil, false, x.passOn(res)
+	}
 
 	res.Header.Del("Content-Length")
 	head := immediateHeaders(res)

@@ -342,6 +342,7 @@ func TestImmediateTooOldEnvoy(t *testing.T) {
 		e.wantHeaders("200")
 		elapse(time.Second)
 		e.leave()
+		synctest.Wait()
 		e = h.dial()
 		e.hold("GET", "/") // it works: who leaves at once is a client
 		e.wantHeaders("200")

@@ -39,15 +39,16 @@ func inlineMode(p *config.Policy) config.Mode {
 	return p.Mode
 }
 
-// begin makes the stream that follows the headers.
-func (x *exchange) begin(response headers) *inlined {
+// begin makes the stream that follows the headers, with its gate held; ok is false
+// if there is to be none.
+func (x *exchange) begin(response headers) (_ *inlined, ok bool) {
 	st := &inlined{g: x.g, uploading: x.uploading}
 	st.stream = stream{
 		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.g.Context(), out: st,
 		method: x.method, path: x.path, upstream: x.upstream, origin: x.origin(response),
 	}
-	st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor})
-	return st
+	ok = st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor})
+	return st, ok
 }
 
 // run is the handler from the response headers on: it waits for Envoy without

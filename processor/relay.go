@@ -117,9 +117,14 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	}
 	st.origin.hold(s.now(), res, target)
 	_, hasCursor := r.Header["Last-Event-Id"]
-	st.begin(beginning{
+	begun := st.begin(beginning{
 		id: &id, known: st, cursor: r.Header.Get("Last-Event-Id"), hasCursor: hasCursor, owned: true,
 	})
+	defer st.gate.unlock()
+	if !begun {
+		s.relayPlain(w, res)
+		return nil, nil
+	}
 
 	res.Header.Del("Content-Length") // what the client gets is not bound to it
 	copyHeader(w.Header(), res.Header)

@@ -34,15 +34,20 @@ type scratch struct {
 	stored  sessionstore.State
 }
 
-func (g *guardedStore) claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
-	wait := newPatience(ctx, g.timeout)
-	defer wait.over()
+// patience bounds calls that somebody waits for. It outlives the stream, whose end
+// is what has to be recorded; and a client that leaves while the store is asked
+// would look like a store that failed.
+func (g *guardedStore) patience(ctx context.Context) *patience {
+	return newPatience(context.WithoutCancel(ctx), g.timeout)
+}
+
+func (g *guardedStore) claim(wait *patience, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
 	lease, earlier, err := g.store.Claim(wait, k)
 	return lease, earlier, g.done(opClaim, err) == nil
 }
 
 // save stores what m knows. It says false if the lease is lost for good.
-func (g *guardedStore) save(ctx context.Context, l sessionstore.Lease, continues uint64, state func(*splice.State)) bool {
+func (g *guardedStore) save(wait *patience, l sessionstore.Lease, continues uint64, state func(*splice.State)) bool {
 	sc, _ := g.scratch.Get().(*scratch)
 	if sc == nil {
 		sc = new(scratch)
@@ -52,14 +57,12 @@ func (g *guardedStore) save(ctx context.Context, l sessionstore.Lease, continues
 	state(&sc.machine)
 	sc.stored = stored(&sc.machine, continues)
 
-	wait := newPatience(ctx, g.timeout)
-	defer wait.over()
 	err := g.done(opSave, g.store.Save(wait, l, &sc.stored))
 	return !errors.Is(err, sessionstore.ErrFenced)
 }
 
 func (g *guardedStore) release(ctx context.Context, l sessionstore.Lease) {
-	wait := newPatience(ctx, g.timeout)
+	wait := g.patience(ctx)
 	defer wait.over()
 	_ = g.done(opRelease, g.store.Release(wait, l))
 }
@@ -69,7 +72,7 @@ func (g *guardedStore) drop(ctx context.Context, id sessionstore.SessionID) {
 	if g.directory == nil {
 		return
 	}
-	wait := newPatience(ctx, g.timeout)
+	wait := g.patience(ctx)
 	defer wait.over()
 	_ = g.done(opDrop, g.directory.Drop(wait, id))
 }
@@ -116,6 +119,9 @@ func earlierState(p *splice.Policy, cursor string, streams []sessionstore.Stream
 		s := known(&streams[i].State)
 		if p.Remembers(&s, cursor) {
 			return s, streams[i].Lease.Number
+		}
+		if s.Trust.Disproved() {
+			break // the line's ids were reused: an older stream may mean another event by this one
 		}
 	}
 	return splice.State{}, 0
