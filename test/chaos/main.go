@@ -87,7 +87,7 @@ func run(o *options) (bool, error) {
 	defer cancel()
 	fmt.Printf("seed %d\n", o.seed)
 	begin := time.Now()
-	t := &tally{want: o.kills, when: map[place]time.Time{}}
+	t := &tally{want: o.kills, kills: map[breakage]int{}, when: map[place]pending{}, latency: map[breakage][]time.Duration{}}
 	var wg sync.WaitGroup
 	var stops []func()
 	defer func() {

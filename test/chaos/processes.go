@@ -63,7 +63,7 @@ func live(ctx context.Context, o *options, address string, t *tally, ready chan<
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "-origin", address, //nolint:noctx // itself; killed below
+	cmd := exec.Command(self, "-origin", address,
 		"-events", strconv.Itoa(o.events), "-pace", o.pace.String(), "-distance", strconv.Itoa(o.distance))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -140,7 +140,7 @@ func startGateway(ctx context.Context, o *options, upstream string) (*gateway, e
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(o.holdfast, "run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", //nolint:noctx // the program under test; ended below
+	cmd := exec.Command(o.holdfast, "run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
 		"--config", file, "--envoy", o.envoy)
 	var said bytes.Buffer
 	cmd.Stderr = &said

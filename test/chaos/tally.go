@@ -13,6 +13,12 @@ type place struct {
 	event  int
 }
 
+// pending is a break whose stream has not gone on yet.
+type pending struct {
+	how breakage
+	at  time.Time
+}
+
 // tally counts what all streams did.
 type tally struct {
 	want int
@@ -29,8 +35,8 @@ type tally struct {
 
 	// when tells the time of each break behind this event, until the next has
 	// arrived.
-	when    map[place]time.Time
-	latency []time.Duration
+	when    map[place]pending
+	latency map[breakage][]time.Duration
 	words   []string // about what went wrong
 }
 
@@ -40,9 +46,6 @@ type tally struct {
 func (t *tally) killed(how breakage, stream string, first, last int, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.kills == nil {
-		t.kills = map[breakage]int{}
-	}
 	t.kills[how]++
 	t.total++
 	if stream == "" {
@@ -52,7 +55,7 @@ func (t *tally) killed(how breakage, stream string, first, last int, at time.Tim
 	}
 	p := place{stream, last + 1}
 	if last > first {
-		t.when[p] = at
+		t.when[p] = pending{how, at}
 	} else {
 		delete(t.when, p)
 	}
@@ -76,7 +79,7 @@ func (t *tally) arrived(stream string, n int, at time.Time) {
 	t.events++
 	p := place{stream, n}
 	if broke, ok := t.when[p]; ok {
-		t.latency = append(t.latency, at.Sub(broke))
+		t.latency[broke.how] = append(t.latency[broke.how], at.Sub(broke.at))
 		delete(t.when, p)
 	}
 }
@@ -132,14 +135,21 @@ func (t *tally) print(took time.Duration) {
 	fmt.Printf(") in %v\n", took.Round(time.Millisecond))
 	fmt.Printf("streams %d, whole %d, events %d\n", t.streams, t.whole, t.events)
 	fmt.Printf("lost %d, repeated %d, client reconnects %d\n", t.lost, t.repeated, t.breaks)
-	slices.Sort(t.latency)
-	fmt.Printf("break to next event: p50 %v, p99 %v, most %v (%d measured)\n",
-		t.percentile(50), t.percentile(99), t.percentile(100), len(t.latency))
+	var all []time.Duration
+	for _, how := range []breakage{byFIN, byRST, byReset, byEnd} {
+		all = append(all, t.latency[how]...)
+		printLatency(string(how), t.latency[how])
+	}
+	printLatency("any break", all)
 }
 
-func (t *tally) percentile(p int) time.Duration {
-	if len(t.latency) == 0 {
-		return 0
+func printLatency(of string, took []time.Duration) {
+	if len(took) == 0 {
+		return
 	}
-	return t.latency[(len(t.latency)-1)*p/100].Round(10 * time.Microsecond)
+	slices.Sort(took)
+	at := func(percent int) time.Duration {
+		return took[(len(took)-1)*percent/100].Round(10 * time.Microsecond)
+	}
+	fmt.Printf("%s to next event: p50 %v, p99 %v, most %v (%d measured)\n", of, at(50), at(99), at(100), len(took))
 }
