@@ -455,6 +455,23 @@ func (o *origin) delivered(b []byte) {
 	}
 }
 
+// identity returns how the machine tells where in the stream an event belongs;
+// nil: by its id. A strategy that wants to see events is one for events that may
+// have none, and carry a number in their data instead.
+func (o *origin) identity() func(*sse.Event) (id []byte, ok bool) {
+	if !o.strategy.Watches() {
+		return nil
+	}
+	var data []byte
+	return func(ev *sse.Event) ([]byte, bool) {
+		if ev.HasID || !ev.HasData || len(ev.Raw) > watchBytes {
+			return ev.ID, ev.HasID
+		}
+		data = sse.AppendData(data[:0], *ev)
+		return upstream.SequenceNumber(data)
+	}
+}
+
 // watchBytes bounds the events that a strategy is shown: what it looks for are
 // the numbers and names of events, which are small.
 const watchBytes = 64 << 10

@@ -14,7 +14,6 @@ import (
 	"holdfast/processor/config"
 	"holdfast/processor/health"
 	"holdfast/processor/pass"
-	"holdfast/processor/sse"
 	"holdfast/processor/upstream"
 	"holdfast/processor/wire"
 )
@@ -166,9 +165,6 @@ func (o *origin) hold(now time.Time, res *upstream.Response, from health.Target)
 	o.dials, o.bodies, o.duties = make(chan dialing, 1), make(chan body, 1), 1
 	o.strategy.Judge(now, res.Status, res.Header)
 }
-
-// identity is how the machine tells where in the stream an event belongs.
-func (o *origin) identity() func(*sse.Event) ([]byte, bool) { return nil }
 
 // unreachable takes note of a fetch that got no answer from Envoy: for a while,
 // requests are not held, so that they fare as without us.

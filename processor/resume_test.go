@@ -314,3 +314,26 @@ func TestTargets(t *testing.T) {
 		h.wantMetric(0, "upstream_ejected", "10.0.0.3:80")
 	})
 }
+
+// A response of OpenAI's Responses API has no ids, but numbers and a name.
+func TestHoldOpenAIResponses(t *testing.T) {
+	event := func(kind string, n int, more string) string {
+		return fmt.Sprintf("event: %s\ndata: {\"type\":%q,\"sequence_number\":%d%s}\n\n", kind, kind, n, more)
+	}
+	created := event("response.created", 0, `,"response":{"id":"resp_1","background":true}`)
+	delta := func(n int) string { return event("response.output_text.delta", n, `,"delta":"x"`) }
+	done := event("response.completed", 4, "")
+	asked := ""
+	o := answering(sends(created+delta(1)+delta(2), reset), func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.RequestURI()
+		sends(delta(3)+done)(w, r)
+	})
+	inHolding(t, `- {name: p, mode: hold, heartbeat: 0, complete_when: [{event: response.completed}]}`, o.serve, func(h *holding) {
+		r := h.ask("POST", "/v1/responses", strings.NewReader(`{"stream":true,"background":true}`))
+		r.wantEnd(created + delta(1) + delta(2) + delta(3) + done)
+		if want := "/v1/responses/resp_1?stream=true&starting_after=2"; asked != want {
+			t.Errorf("asked for %q, want %q", asked, want)
+		}
+		h.wantOutcome("resumed")
+	})
+}
