@@ -16,8 +16,8 @@ import (
 
 const (
 	// connectionBuffer bounds what one connection may have waiting; it is the same
-	// on both sides of Envoy.
-	connectionBuffer = 1 << 20
+	// on both sides of Envoy. A client that stops reading fills it on its way through.
+	connectionBuffer = 512 << 10
 	// maxHeaderKiB and maxHeaders are several times what browsers and agents send:
 	// a request that reaches the upstream without Envoy must reach it with Envoy.
 	maxHeaderKiB = 256

@@ -36,8 +36,8 @@ func overloadManager(heapBytes uint64) (*overload.OverloadManager, error) {
 	return &overload.OverloadManager{
 		RefreshInterval:  durationpb.New(heapRefresh),
 		ResourceMonitors: []*overload.ResourceMonitor{heapMon, connMon},
-		// Only buffers of 2^20 bytes and more are worth a reset.
-		BufferFactoryConfig: &overload.BufferFactoryConfig{MinimumAccountToTrackPowerOfTwo: 20},
+		// Only streams that have 2^18 bytes and more waiting are worth a reset.
+		BufferFactoryConfig: &overload.BufferFactoryConfig{MinimumAccountToTrackPowerOfTwo: 18},
 		Actions: []*overload.OverloadAction{
 			{Name: "envoy.overload_actions.shrink_heap", Triggers: above(0.90)},
 			{Name: "envoy.overload_actions.disable_http_keepalive", Triggers: above(0.92)},
