@@ -57,6 +57,11 @@ type Options struct {
 	// processor owns none by this way.
 	Relay Address
 
+	// Peek puts the filter before each host as well, where the processor can send
+	// Envoy to another host as long as nothing of a response has gone out. It needs
+	// Loopback, whose routes have the retry policy.
+	Peek bool
+
 	Admin     Address // Envoy's own admin interface; unset: none
 	AccessLog string  // file for one JSON line per request; "": none
 

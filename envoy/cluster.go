@@ -61,6 +61,11 @@ func upstreamCluster(o *Options) (*clusterv3.Cluster, error) {
 		OutlierDetection:              outlierDetection(),
 		UpstreamConnectionOptions:     &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
 	}
+	if o.Peek {
+		if err := addPeek(c); err != nil {
+			return nil, err
+		}
+	}
 	if names {
 		resolveNames(c)
 	}

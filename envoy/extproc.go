@@ -30,12 +30,13 @@ const (
 	streamField = "stream"
 )
 
-// extProcFilter asks the processor about every request.
-func extProcFilter() (*hcm.HttpFilter, error) {
+// extProcFilter asks the processor about every request. key and value tell it
+// about the place of the filter.
+func extProcFilter(key, value string) (*hcm.HttpFilter, error) {
 	return httpFilter("envoy.filters.http.ext_proc", &extprocfilterv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{
 			TargetSpecifier: processorService(),
-			InitialMetadata: []*corev3.HeaderValue{{Key: reportedKey, Value: "1"}},
+			InitialMetadata: []*corev3.HeaderValue{{Key: key, Value: value}},
 		},
 		FailureModeAllow: true,
 		ProcessingMode: &extprocfilterv3.ProcessingMode{

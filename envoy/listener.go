@@ -76,7 +76,7 @@ func filterChain(m *hcm.HttpConnectionManager) (*listenerv3.FilterChain, error) 
 
 // publicManager handles HTTP from clients.
 func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
-	extProc, err := extProcFilter()
+	extProc, err := extProcFilter(reportedKey, "1")
 	if err != nil {
 		return nil, err
 	}

@@ -134,6 +134,13 @@ func loopbackRoutes(o *Options) (*routev3.RouteConfiguration, error) {
 		if err != nil {
 			return nil, err
 		}
+		if o.Peek {
+			policy.RetryOn += ",retriable-headers"
+			policy.RetriableHeaders = []*routev3.HeaderMatcher{{
+				Name:                 retryHeader,
+				HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+			}}
+		}
 		route.GetRoute().RetryPolicy = policy
 		route.ResponseHeadersToAdd = []*corev3.HeaderValueOption{{
 			Header:       &corev3.HeaderValue{Key: upstreamHeader, Value: "%UPSTREAM_REMOTE_ADDRESS%"},

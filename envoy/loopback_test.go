@@ -97,3 +97,21 @@ func TestOnlySafeRequestsAreRepeated(t *testing.T) {
 		t.Error("a ticket is good for one request as it is")
 	}
 }
+
+// With peek the processor's mark, and nothing but that, makes Envoy ask another
+// host in spite of an answer.
+func TestPeekIsRetried(t *testing.T) {
+	o := withHold(t)
+	o.Peek = true
+	build(t, o)
+	all, err := loopbackRoutes(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all.GetVirtualHosts()[0].GetRoutes() {
+		p := r.GetRoute().GetRetryPolicy()
+		if !strings.HasSuffix(p.GetRetryOn(), ",retriable-headers") || len(p.GetRetriableHeaders()) != 1 {
+			t.Errorf("route %s retries on %s", r.GetName(), p.GetRetryOn())
+		}
+	}
+}
