@@ -121,6 +121,11 @@ func (c *runCmd) options(admin string) (envoy.Options, error) {
 	if o.Upstreams, err = parseUpstreams(c.Upstream); err != nil {
 		return o, err
 	}
+	if c.UpstreamCA != "" {
+		if _, err := os.Stat(c.UpstreamCA); err != nil {
+			return o, fmt.Errorf("--upstream-ca: %w", err)
+		}
+	}
 	for _, u := range o.Upstreams {
 		if u.HostPort() == o.Listen.Reachable().Dial() {
 			return o, fmt.Errorf("upstream %s is where --listen is: requests would go round in circles; change one of them", u)
