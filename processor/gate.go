@@ -39,21 +39,21 @@ type alarm struct {
 	want  time.Duration // the newest deadline; 0: none
 }
 
-// at asks for f to be called at want or earlier, once; 0 asks for nothing.
-func (a *alarm) at(now, want time.Duration, f func()) {
+// at asks for st to be woken at want or earlier, once; 0 asks for nothing.
+func (a *alarm) at(now, want time.Duration, st *stream) {
 	a.want = want
 	if want == 0 || a.set != 0 && want >= a.set {
 		return
 	}
 	a.set = want
 	if a.timer == nil {
-		a.timer = time.AfterFunc(want-now, f)
+		a.timer = time.AfterFunc(want-now, st.wake)
 		return
 	}
 	a.timer.Reset(want - now)
 }
 
-// fired is to be called when f is.
+// fired is to be called when the stream was woken.
 func (a *alarm) fired() { a.set = 0 }
 
 // due says whether the newest deadline has passed.
