@@ -5,32 +5,32 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 )
 
 // run drives one Machine and keeps what its client got. Every Step goes through
 // the invariants that hold in any run whatsoever.
 type run struct {
-	t       testing.TB
-	m       *Machine
-	now     time.Time
-	got     []byte
-	closed  *Close
-	notes   []NoteKind
-	saves   int
-	started bool // the attempt that is outstanding work
+	t      rapidTB
+	m      *Machine
+	now    time.Time
+	got    []byte
+	closed *Close
+	notes  []NoteKind
+	saves  int
+}
+
+// rapidTB is what *testing.T, *testing.B and *rapid.T have in common, as far as
+// a run needs it.
+type rapidTB interface {
+	Helper()
+	Fatalf(format string, args ...any)
 }
 
 // epoch0 is when every test begins.
 func epoch0() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-type failer interface {
-	Helper()
-	Fatalf(format string, args ...any)
-}
-
-func newRun(t testing.TB, p Policy, s Start) *run {
+func newRun(t rapidTB, p Policy, s Start) *run {
 	if s.Seed == 0 {
 		s.Seed = 1
 	}
@@ -38,9 +38,7 @@ func newRun(t testing.TB, p Policy, s Start) *run {
 }
 
 func (r *run) step(in Input) Ready {
-	if t, ok := r.t.(*testing.T); ok {
-		t.Helper()
-	}
+	r.t.Helper()
 	wasClosed := r.m.Phase() == Closed
 	rd := r.m.Step(r.now, in)
 	r.got = append(r.got, rd.ToClient...)

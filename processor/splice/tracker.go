@@ -46,19 +46,27 @@ func (t *tracker) position(i int) int {
 	return i
 }
 
-// remember looks for an entry with e's key. If there is one, it is returned and
-// nothing changes: a repeat neither moves nor refreshes an entry, so the window
-// keeps the order of first arrival. Otherwise e becomes the newest entry.
-func (t *tracker) remember(e uint64) (earlier uint64, known bool) {
-	if len(t.slots) > 0 {
-		for i := t.home(e); t.slots[i] != 0; i = t.next(i) {
-			if c := t.ring[t.slots[i]-1]; (c^e)&t.key == 0 {
-				return c, true
-			}
+// lookUp returns the entry with e's key, if there is one.
+func (t *tracker) lookUp(e uint64) (earlier uint64, known bool) {
+	if len(t.slots) == 0 {
+		return 0, false
+	}
+	for i := t.home(e); t.slots[i] != 0; i = t.next(i) {
+		if c := t.ring[t.slots[i]-1]; (c^e)&t.key == 0 {
+			return c, true
 		}
 	}
-	t.append(e)
 	return 0, false
+}
+
+// remember is lookUp, but if there is no such entry, e becomes the newest one. A
+// repeat neither moves nor refreshes an entry, so the window keeps the order of
+// first arrival.
+func (t *tracker) remember(e uint64) (earlier uint64, known bool) {
+	if earlier, known = t.lookUp(e); !known {
+		t.append(e)
+	}
+	return earlier, known
 }
 
 // append adds an entry whose key is not in the index, or one without a name.

@@ -16,13 +16,11 @@ type trustState struct {
 	differing bool   // while there was only one: it came with different content
 	mixed     bool   // ids follow no order, so a lower one means nothing
 	rising    bool   // some id was greater than the one before
-	restarted bool   // ids started over, and are not settled since
-	clean     uint16 // new ids in a row since they started over
+	since     uint16 // new ids since they started over, up to settled
 }
 
-// settled is how many new ids in a row after a restart make the ids good again.
-// Short enough that one restart of an origin does not spoil a session, long
-// enough that short responses which all count from one never get there.
+// settled is how many new ids after a restart make a counter of them again: one
+// that falls sooner is none.
 const settled = 64
 
 // adopt begins with the verdict of an earlier stream, whose window of n entries
@@ -33,7 +31,7 @@ func (t *trustState) adopt(verdict Trust, last string, n int) {
 	t.several = n > 1 || verdict == TrustMonotonic
 	t.mixed = verdict == TrustUnique && n > 1
 	t.rising = verdict == TrustMonotonic
-	t.restarted = verdict == TrustRestarting
+	t.since = settled
 }
 
 // eventIdentified takes in the non-empty id of one event. known says that the
@@ -87,7 +85,7 @@ func (t *trustState) newID(id []byte, order idOrder) (startedOver bool) {
 	case orderBefore:
 		// A counter that falls has started over, unless it did so only just
 		// now: then there is no counter.
-		if t.rising && !t.mixed && !t.restarted {
+		if t.rising && !t.mixed && (t.verdict != TrustRestarting || t.since == settled) {
 			t.startOver(id)
 			return true
 		}
@@ -97,15 +95,14 @@ func (t *trustState) newID(id []byte, order idOrder) (startedOver bool) {
 	}
 	t.last = append(t.last[:0], id...)
 
-	if t.restarted {
-		if t.clean++; t.clean < settled {
-			return false
-		}
-		t.restarted = false
-	}
-	if t.rising && !t.mixed {
+	switch {
+	case t.verdict == TrustRestarting:
+		// For the rest of this stream: an id that its client comes back with may
+		// be from before or after the restart. The next stream begins anew.
+		t.since = min(t.since+1, settled)
+	case t.rising && !t.mixed:
 		t.verdict = TrustMonotonic
-	} else {
+	default:
 		t.verdict = TrustUnique
 	}
 	return false
@@ -113,10 +110,14 @@ func (t *trustState) newID(id []byte, order idOrder) (startedOver bool) {
 
 func (t *trustState) startOver(id []byte) {
 	t.verdict = TrustRestarting
-	t.restarted, t.clean = true, 0
+	t.since = 0
 	t.rising, t.mixed = false, false
 	t.last = append(t.last[:0], id...)
 }
+
+// Disproved reports whether ids were seen that cannot be trusted. What earlier
+// streams of the same line believed of them is then not to be used either.
+func (t Trust) Disproved() bool { return t == TrustConstant || t == TrustRestarting }
 
 // carriesOverlap reports whether ids with this verdict can tell which events a
 // returning client has.

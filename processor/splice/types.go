@@ -159,6 +159,7 @@ type Start struct {
 	HasCursor   bool
 	Repeatable  bool // the client may be sent away with a clean end, for it comes back (GET)
 	// Earlier is what an earlier stream of the same line knew; zero: nothing.
-	// Of several, choose the newest one that Policy.Remembers the cursor.
+	// Of several, choose the newest one that Policy.Remembers the cursor, unless
+	// one newer than that has a Trust that is Disproved.
 	Earlier State
 }
