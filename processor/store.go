@@ -117,6 +117,9 @@ func earlierState(p *splice.Policy, cursor string, streams []sessionstore.Stream
 		if p.Remembers(&s, cursor) {
 			return s, streams[i].Lease.Number
 		}
+		if s.Trust.Disproved() {
+			break // the line's ids were reused: an older stream may mean another event by this one
+		}
 	}
 	return splice.State{}, 0
 }
