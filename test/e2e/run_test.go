@@ -250,9 +250,7 @@ func TestNoOrphan(t *testing.T) {
 	gw.Kill()
 	gw.Wait(t)
 	wantGone(t, envoy.pid)
-	if !refused(gw.URL) {
-		t.Error("somebody still listens")
-	}
+	harness.Eventually(t, "its port to be free", func() bool { return refused(gw.URL) })
 	if left := privateDirs(t, temp); len(left) != 2 {
 		t.Fatalf("private directories: %q, want that of the dead and that of the living", left)
 	}
