@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -91,6 +92,9 @@ func compilePath(path string, value any) (jsonPath, error) {
 		p.value = float64(v)
 	default:
 		return p, fmt.Errorf("json path %q: a %T cannot be compared; use a string, number, true, false or null", path, value)
+	}
+	if f, ok := p.value.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		return p, fmt.Errorf("json path %q: %v is no number that JSON can write", path, f)
 	}
 	if p.needle == nil && plain(name) {
 		p.needle = []byte(name)
