@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"holdfast/sessionstore"
+	"holdfast/sessionstore/memory"
 )
 
 func (w *world) drain(o DrainOptions) <-chan error {
@@ -124,4 +127,32 @@ func TestDrainBetweenHeaders(t *testing.T) {
 		}
 		w.wantMetric(1, "bypassed_total", "draining")
 	})
+}
+
+// slowStore is a store whose Claim takes as long as a drain.
+type slowStore struct{ *memory.Store }
+
+func (s slowStore) Claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
+	pass(50 * time.Millisecond)
+	return s.Store.Claim(ctx, k)
+}
+
+// A drain that comes while a stream is being opened finds it or not, but never
+// speaks before the headers were answered.
+func TestDrainWhileOpening(t *testing.T) {
+	inWorld(t, inline, func(w *world) {
+		e := w.dial()
+		e.ask(requestMessage("POST", "/"))
+		e.send(responseMessage(":status: 200", "content-type: text/event-stream"))
+		synctest.Wait()
+		done := w.drain(DrainOptions{Deadline: 50 * time.Millisecond})
+		if a := e.recv(); a.GetResponseHeaders() == nil {
+			t.Errorf("the first answer is %v", a)
+		}
+		e.end("data: 1\n\n")
+		e.wantEnd("data: 1\n\n")
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}, func(o *Options) { o.Store = slowStore{memory.New(memory.Options{})} })
 }

@@ -185,6 +185,7 @@ func (x *exchange) responseHeaders(h *wire.Headers) (*stream, error) {
 	}
 	x.id.assigned(response)
 	st := x.begin()
+	defer st.gate.unlock()
 	if err := x.g.SendMsg(x.policy.watch.of(st.id)); err != nil {
 		st.abandon()
 		return nil, err

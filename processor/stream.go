@@ -69,7 +69,8 @@ type stream struct {
 }
 
 // begin makes the stream that follows the headers. Whatever the store does, there
-// will be one.
+// will be one. The caller holds its gate until Envoy has been told: from here on a
+// drain may know of it, and nothing may be sent before the answer to the headers.
 func (x *exchange) begin() *stream {
 	s := x.srv
 	now := s.now()
@@ -95,6 +96,7 @@ func (x *exchange) begin() *stream {
 	}
 	st.lease.Session = key.Session // shown to operators, even without a lease
 	st.m = s.newMachine(now, &x.policy.Splice, start)
+	st.gate.lock()
 	for st.id = live.ID(s.random()); !s.live.Add(st.id, st); {
 		st.id = live.ID(s.random())
 	}
@@ -107,8 +109,6 @@ func (x *exchange) begin() *stream {
 
 // abandon undoes begin: Envoy was gone before it could be told.
 func (st *stream) abandon() {
-	st.gate.lock()
-	defer st.gate.unlock()
 	st.perform(st.srv.now(), splice.Gone{}, nil)
 }
 
