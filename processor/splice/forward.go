@@ -85,20 +85,30 @@ type output struct {
 	from, to int // piece of the chunk to be sent, not copied yet
 	buf      []byte
 	used     bool // buf holds the beginning of what is sent
+	idle     uint8
 }
 
 const (
 	// keepOutput is the buffer capacity, in bytes, that even an idle stream keeps.
 	keepOutput = 512
-	// maxOutput is the largest one that a busy stream keeps.
+	// maxOutput is the largest one that is used again at all.
 	maxOutput = 64 << 10
+	// idleSteps is after how many Steps in a row that hardly need it a larger
+	// buffer is given up: a busy stream keeps it, an idle one soon does not.
+	idleSteps = 16
 )
 
-// release takes back what was lent to the last Ready. A buffer that the last
-// Step did not need is given up, unless it is small.
+// release takes back what was lent to the last Ready.
 func (o *output) release() {
-	if c := cap(o.buf); c > keepOutput && (!o.used || c > maxOutput) {
-		o.buf = nil
+	size := cap(o.buf)
+	switch {
+	case size <= keepOutput || 4*len(o.buf) >= size:
+		o.idle = 0
+	default:
+		o.idle++
+	}
+	if size > maxOutput || o.idle >= idleSteps {
+		o.buf, o.idle = nil, 0
 	}
 	o.chunk, o.pos, o.from, o.to = nil, 0, 0, 0
 	o.buf, o.used = o.buf[:0], false

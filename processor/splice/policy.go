@@ -8,7 +8,7 @@ import (
 // Limits and defaults of a Policy.
 const (
 	DefaultWindow     = 1000
-	MaxWindow         = 1<<15 - 1 // more do not fit the tracker's 16-bit slots, half of which stay free
+	MaxWindow         = 1<<15 - 1 // places in the tracker are 16-bit numbers
 	DefaultEventBytes = 1 << 20
 	DefaultSaveEvery  = 100 * time.Millisecond
 )

@@ -5,18 +5,23 @@ package splice
 //
 // Sessions are counted in hundreds of thousands, so it is built to be small and
 // to be invisible to the garbage collector: a ring of entries in order of
-// arrival, and an open-addressing table of 16-bit slots that point into it.
-// Both grow on demand up to the limit; once there, nothing allocates. A full
-// window of 1000 takes 12 KiB.
+// arrival, and chains of 16-bit links through it, one chain for each value of
+// the lowest bits of a name. A new entry becomes the head of its chain, so along
+// a chain entries only get older, and the first one that has left the window
+// ends it: nothing is ever taken out of a chain. (zlib finds its matches in a
+// sliding window in this way.) Both parts grow on demand up to the limit; once
+// there, nothing allocates. A full window of 1000 takes 12 KiB.
 //
 // An entry's key is the part of it that names the event: keys are unique within
-// the index. Entries with a zero upper half have no name and are in no slot;
+// the index. Entries with a zero upper half have no name and are in no chain;
 // they only keep their place in the order.
 type tracker struct {
-	ring  []uint64 // entries, the oldest at head, wrapping
-	slots []uint16 // position in ring + 1, or 0 for free; a power of two, at least twice the ring
-	key   uint64   // mask over an entry: the bits that are its key
-	head  uint16
+	ring []uint64 // entries by position; the newest is before next, wrapping
+	// links has first the heads, a power of two, and then for each position the
+	// next older entry of the chain. A link is a position + 1; 0 is none.
+	links []uint16
+	key   uint64 // mask over an entry: the bits that are its key
+	next  uint16 // position of the next entry
 	n     uint16
 	limit uint16
 }
@@ -28,7 +33,7 @@ const (
 )
 
 // newTracker returns a tracker of at most limit entries whose keys are the
-// bits in key. It takes no memory until the first entry.
+// bits in key, the name among them. It takes no memory until the first entry.
 func newTracker(limit int, key uint64) tracker {
 	return tracker{limit: uint16(limit), key: key}
 }
@@ -36,25 +41,38 @@ func newTracker(limit int, key uint64) tracker {
 func (t *tracker) len() int { return int(t.n) }
 
 // at returns the i-th entry, 0 being the oldest.
-func (t *tracker) at(i int) uint64 { return t.ring[t.position(i)] }
-
-func (t *tracker) position(i int) int {
-	i += int(t.head)
-	if i >= len(t.ring) {
-		i -= len(t.ring)
+func (t *tracker) at(i int) uint64 {
+	p := int(t.next) - int(t.n) + i
+	if p < 0 {
+		p += len(t.ring)
 	}
-	return i
+	return t.ring[p]
 }
 
 // lookUp returns the entry with e's key, if there is one.
 func (t *tracker) lookUp(e uint64) (earlier uint64, known bool) {
-	if len(t.slots) == 0 {
+	if t.n == 0 {
 		return 0, false
 	}
-	for i := t.home(e); t.slots[i] != 0; i = t.next(i) {
-		if c := t.ring[t.slots[i]-1]; (c^e)&t.key == 0 {
+	ring, key := t.ring, t.key
+	heads := len(t.links) - len(ring)
+	older := t.links[heads:]
+	mask := uint64(heads - 1)
+	newest, last := int(t.next)-1, -1
+	for link := t.links[e>>32&mask]; link != 0; {
+		p := int(link) - 1
+		age := newest - p
+		age += age >> 63 & len(ring)
+		c := ring[p]
+		if age <= last || (c^e)>>32&mask != 0 {
+			// The entry that was linked has left the window, and with it all
+			// that were older: another one has its position now.
+			break
+		}
+		if (c^e)&key == 0 {
 			return c, true
 		}
+		last, link = age, older[p]
 	}
 	return 0, false
 }
@@ -69,95 +87,59 @@ func (t *tracker) remember(e uint64) (earlier uint64, known bool) {
 	return earlier, known
 }
 
-// append adds an entry whose key is not in the index, or one without a name.
+// append makes e the newest entry, over the oldest one if the window is full. Its
+// key must not be in the index.
 func (t *tracker) append(e uint64) {
-	if t.n == uint16(len(t.ring)) {
+	if int(t.n) == len(t.ring) {
 		if t.n < t.limit {
 			t.grow()
 		} else {
-			t.evict()
+			t.n--
 		}
 	}
-	p := t.position(int(t.n))
+	t.put(e)
+}
+
+// put is append where there is room.
+func (t *tracker) put(e uint64) {
+	p := int(t.next)
+	heads := len(t.links) - len(t.ring)
 	t.ring[p] = e
-	t.n++
+	t.links[heads+p] = 0
 	if e&nameMask != 0 {
-		t.index(e, p)
+		head := &t.links[int(e>>32)&(heads-1)]
+		t.links[heads+p] = *head
+		*head = uint16(p + 1)
 	}
-}
-
-// evict forgets the oldest entry.
-func (t *tracker) evict() {
-	p := int(t.head)
-	if e := t.ring[p]; e&nameMask != 0 {
-		i := t.home(e)
-		for int(t.slots[i]) != p+1 {
-			i = t.next(i)
-		}
-		t.free(i)
+	if p++; p == len(t.ring) {
+		p = 0
 	}
-	t.head = uint16(t.position(1))
-	t.n--
-}
-
-// free empties slot i and closes the hole: whatever follows without a gap moves
-// back if its home lets it, so that no search ever stops short of its entry
-// (Knuth, The Art of Computer Programming 3, 6.4, Algorithm R).
-func (t *tracker) free(i int) {
-	mask := len(t.slots) - 1
-	for j := t.next(i); t.slots[j] != 0; j = t.next(j) {
-		home := t.home(t.ring[t.slots[j]-1])
-		if (j-home)&mask >= (j-i)&mask {
-			t.slots[i] = t.slots[j]
-			i = j
-		}
-	}
-	t.slots[i] = 0
+	t.next = uint16(p)
+	t.n++
 }
 
 func (t *tracker) grow() {
 	size := min(max(trackerFirst, 2*len(t.ring)), int(t.limit))
-	t.resize(t.appendTo(make([]uint64, 0, size)))
-}
-
-// resize takes over entries, oldest first, with room up to their capacity.
-func (t *tracker) resize(entries []uint64) {
-	slots := 2 * trackerFirst
-	for slots < 2*cap(entries) {
-		slots *= 2
+	heads := trackerFirst
+	for heads < size {
+		heads *= 2
 	}
-	t.slots = make([]uint16, slots)
-	t.ring = entries[:cap(entries)]
-	t.head, t.n = 0, uint16(len(entries))
-	for p, e := range entries {
-		if e&nameMask != 0 {
-			t.index(e, p)
-		}
+	old := *t
+	t.ring, t.links = make([]uint64, size), make([]uint16, heads+size)
+	t.next, t.n = 0, 0
+	for i := range old.len() {
+		t.put(old.at(i))
 	}
 }
-
-func (t *tracker) index(e uint64, position int) {
-	i := t.home(e)
-	for t.slots[i] != 0 {
-		i = t.next(i)
-	}
-	t.slots[i] = uint16(position + 1)
-}
-
-// home is where a key's search begins. It uses the upper half, which is part of
-// every key and, coming from a keyed hash, evenly spread.
-func (t *tracker) home(e uint64) int { return int(e>>32) & (len(t.slots) - 1) }
-
-func (t *tracker) next(i int) int { return (i + 1) & (len(t.slots) - 1) }
 
 // appendTo appends the window to dst, oldest first.
 func (t *tracker) appendTo(dst []uint64) []uint64 {
-	end := int(t.head) + int(t.n)
-	if end <= len(t.ring) {
-		return append(dst, t.ring[t.head:end]...)
+	begin := int(t.next) - int(t.n)
+	if begin < 0 {
+		dst = append(dst, t.ring[begin+len(t.ring):]...)
+		begin = 0
 	}
-	dst = append(dst, t.ring[t.head:]...)
-	return append(dst, t.ring[:end-len(t.ring)]...)
+	return append(dst, t.ring[begin:t.next]...)
 }
 
 // load replaces the window by the newest of the given entries, oldest first, as
@@ -178,5 +160,5 @@ func (t *tracker) load(entries []uint64) {
 
 // reset forgets every entry and gives the memory back.
 func (t *tracker) reset() {
-	t.ring, t.slots, t.head, t.n = nil, nil, 0, 0
+	t.ring, t.links, t.next, t.n = nil, nil, 0, 0
 }
