@@ -186,6 +186,13 @@ func (x *exchange) responseHeaders(h *wire.Headers) (*stream, error) {
 	x.id.assigned(response)
 	st := x.begin()
 	defer st.gate.unlock()
+	if x.srv.open.draining.Load() {
+		// The drain began meanwhile, and may have looked for streams before this
+		// one was to be found.
+		st.withdraw()
+		x.srv.metrics.bypassed[bypassDraining].Inc()
+		return nil, x.g.SendMsg(x.srv.answers.response)
+	}
 	if err := x.g.SendMsg(x.policy.watch.of(st.id)); err != nil {
 		st.abandon()
 		return nil, err

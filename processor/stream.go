@@ -107,7 +107,16 @@ func (x *exchange) begin() *stream {
 	return st
 }
 
-// abandon undoes begin: Envoy was gone before it could be told.
+// withdraw undoes begin: there never was a stream.
+func (st *stream) withdraw() {
+	st.ended = true
+	st.srv.lines.remove(st)
+	st.release()
+	st.srv.live.Remove(st.id)
+	st.srv.metrics.active[st.policy.Mode].Dec()
+}
+
+// abandon ends a stream that Envoy was gone too early to be told of.
 func (st *stream) abandon() {
 	st.perform(st.srv.now(), splice.Gone{}, nil)
 }
