@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"context"
 	"runtime/debug"
 	"time"
 
@@ -114,6 +113,3 @@ func (st *stream) appendState(s *splice.State) {
 	defer st.mu.Unlock()
 	st.m.AppendState(s)
 }
-
-// saveContext outlives the stream: its end is what has to be recorded.
-func (st *stream) saveContext() context.Context { return context.WithoutCancel(st.g.Context()) }

@@ -34,8 +34,15 @@ type scratch struct {
 	stored  sessionstore.State
 }
 
+// patience bounds a call. It outlives the stream, whose end is what has to be
+// recorded; and a client that leaves while the store is asked would look like a
+// store that failed.
+func (g *guardedStore) patience(ctx context.Context) *patience {
+	return newPatience(context.WithoutCancel(ctx), g.timeout)
+}
+
 func (g *guardedStore) claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
-	wait := newPatience(ctx, g.timeout)
+	wait := g.patience(ctx)
 	defer wait.over()
 	lease, earlier, err := g.store.Claim(wait, k)
 	return lease, earlier, g.done(opClaim, err) == nil
@@ -52,14 +59,14 @@ func (g *guardedStore) save(ctx context.Context, l sessionstore.Lease, continues
 	state(&sc.machine)
 	sc.stored = stored(&sc.machine, continues)
 
-	wait := newPatience(ctx, g.timeout)
+	wait := g.patience(ctx)
 	defer wait.over()
 	err := g.done(opSave, g.store.Save(wait, l, &sc.stored))
 	return !errors.Is(err, sessionstore.ErrFenced)
 }
 
 func (g *guardedStore) release(ctx context.Context, l sessionstore.Lease) {
-	wait := newPatience(ctx, g.timeout)
+	wait := g.patience(ctx)
 	defer wait.over()
 	_ = g.done(opRelease, g.store.Release(wait, l))
 }
@@ -69,7 +76,7 @@ func (g *guardedStore) drop(ctx context.Context, id sessionstore.SessionID) {
 	if g.directory == nil {
 		return
 	}
-	wait := newPatience(ctx, g.timeout)
+	wait := g.patience(ctx)
 	defer wait.over()
 	_ = g.done(opDrop, g.directory.Drop(wait, id))
 }

@@ -81,6 +81,38 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// A client that leaves while the store is being asked is no failure of the store.
+func TestClientLeavesDuringClaim(t *testing.T) {
+	inWorld(t, inline, func(w *world) {
+		e := w.dial()
+		e.ask(requestMessage("GET", "/"))
+		e.send(responseMessage(":status: 200", "content-type: text/event-stream"))
+		synctest.Wait()
+		e.leave()
+		pass(time.Second)
+		if err := w.srv.Ready(); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		w.wantOutcome("client_gone")
+		w.wantMetric(1, "store_operations_total", "claim", "ok")
+		w.wantMetric(1, "store_operations_total", "release", "ok")
+	}, func(o *Options) { o.Store = distantStore{memory.New(memory.Options{})} })
+}
+
+// distantStore is a store at the other end of a network.
+type distantStore struct{ *memory.Store }
+
+func (s distantStore) Claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
+	answer := time.NewTimer(50 * time.Millisecond)
+	defer answer.Stop()
+	select {
+	case <-ctx.Done():
+		return sessionstore.Lease{}, nil, ctx.Err()
+	case <-answer.C:
+		return s.Store.Claim(ctx, k)
+	}
+}
+
 // A save that fails is made up for by the next.
 func TestSaveFails(t *testing.T) {
 	bad := &badStore{Store: memory.New(memory.Options{})}

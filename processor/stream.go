@@ -329,7 +329,7 @@ func (st *stream) save() {
 	if !st.leased || st.broken() {
 		return
 	}
-	st.leased = st.srv.store.save(st.saveContext(), st.lease, st.continues, st.appendState)
+	st.leased = st.srv.store.save(st.g.Context(), st.lease, st.continues, st.appendState)
 }
 
 // finish ends the stream as the machine decided. State and outcome are recorded
@@ -386,6 +386,6 @@ func (st *stream) release() {
 	defer st.saving.Unlock()
 	if st.leased {
 		st.leased = false
-		st.srv.store.release(st.saveContext(), st.lease)
+		st.srv.store.release(st.g.Context(), st.lease)
 	}
 }
