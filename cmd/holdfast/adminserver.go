@@ -22,7 +22,7 @@ type adminServer struct {
 	server    *http.Server
 	log       *zap.Logger
 	failed    chan<- error
-	effective atomic.Pointer[config.Config]
+	effective atomic.Pointer[config.Config] // what a reload could not change stays in it
 	started   bool
 }
 
@@ -72,14 +72,6 @@ func (a *adminServer) start(ctx context.Context, network, address string) error 
 		}
 	}()
 	return nil
-}
-
-// setConfig shows what a reload changed; what it could not change stays shown as
-// it is.
-func (a *adminServer) setConfig(loaded *config.Config) {
-	now := *a.effective.Load()
-	now.Policies, now.Log.Level = loaded.Policies, loaded.Log.Level
-	a.effective.Store(&now)
 }
 
 func (a *adminServer) stop() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -114,31 +113,10 @@ func (r *reloader) apply() error {
 		return err
 	}
 	setLevel(r.level, cfg.Log.Level)
-	if later := needRestart(r.cfg, cfg); len(later) > 0 {
+	effective, later := config.Reload(r.admin.effective.Load(), cfg)
+	if len(later) > 0 {
 		r.log.Warn("these changes take effect only when holdfast is started again", zap.Strings("keys", later))
 	}
-	r.admin.setConfig(cfg)
+	r.admin.effective.Store(effective)
 	return nil
-}
-
-// needRestart names the keys that differ and that a reload does not reach.
-func needRestart(old, now *config.Config) []string {
-	var keys []string
-	for _, k := range []struct {
-		name      string
-		was, will any
-	}{
-		{"listen", old.Listen, now.Listen},
-		{"admin", old.Admin, now.Admin},
-		{"tls", old.TLS, now.TLS},
-		{"store", old.Store, now.Store},
-		{"limits", old.Limits, now.Limits},
-		{"drain", old.Drain, now.Drain},
-		{"log.format", old.Log.Format, now.Log.Format},
-	} {
-		if !reflect.DeepEqual(k.was, k.will) {
-			keys = append(keys, k.name)
-		}
-	}
-	return keys
 }
