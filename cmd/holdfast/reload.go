@@ -25,6 +25,7 @@ const watchInterval = time.Second
 type reloader struct {
 	*service
 
+	hup   <-chan os.Signal
 	path  string // of the configuration; "": there is none
 	load  func() (*config.Config, error)
 	certs *certificates // nil: clear text
@@ -33,11 +34,17 @@ type reloader struct {
 	seen    string // at the last look
 }
 
+// notifyReload catches SIGHUP. It comes before anything else that a program
+// does: until then the signal ends it, and a supervisor that has just changed a
+// file does not wait for us to be ready.
+func notifyReload() (hup <-chan os.Signal, forget func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
+}
+
 // run works until ctx ends.
 func (r *reloader) run(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	r.applied = r.print()
@@ -46,7 +53,7 @@ func (r *reloader) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hup:
+		case <-r.hup:
 			r.reload("SIGHUP")
 		case <-tick.C:
 			r.look()
