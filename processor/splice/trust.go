@@ -1,6 +1,9 @@
 package splice
 
-import "bytes"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // trustState watches an origin's event IDs and judges what they can carry.
 //
@@ -139,12 +142,15 @@ const (
 // differs decides; numbers have any length. Ids that differ in anything else,
 // such as UUIDs, have no order.
 func compareIDs(a, b []byte) idOrder {
-	i := 0
-	for i < len(a) && i < len(b) && a[i] == b[i] {
-		i++
-	}
+	i := commonPrefix(a, b)
 	if i == len(a) && i == len(b) {
 		return orderEqual
+	}
+	if len(a) == len(b) && alignedDigits(a[i:], b[i:]) {
+		if a[i] < b[i] {
+			return orderAfter
+		}
+		return orderBefore
 	}
 	for i > 0 && isDigit(a[i-1]) { // back to where the number begins
 		i--
@@ -167,6 +173,34 @@ func compareIDs(a, b []byte) idOrder {
 		return orderBefore
 	}
 	return orderNone // "7" and "07"
+}
+
+func commonPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if d := word(a[i:]) ^ word(b[i:]); d != 0 {
+			return i + bits.TrailingZeros64(d)/8
+		}
+	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// alignedDigits is the usual case of sameShape, for ids of one length: their
+// numbers are at the same places, and they part in one of them.
+func alignedDigits(a, b []byte) bool {
+	if !isDigit(a[0]) || !isDigit(b[0]) {
+		return false
+	}
+	for i := 1; i < len(a); i++ {
+		if a[i] != b[i] && (!isDigit(a[i]) || !isDigit(b[i])) {
+			return false
+		}
+	}
+	return true
 }
 
 // sameShape reports whether a and b are equal but for the digits of their numbers.

@@ -100,6 +100,10 @@ func TestCompareIDs(t *testing.T) {
 		{"a2b1", "a1b22", orderBefore},
 		{"a1b1c", "a2b", orderNone},
 		{"1.9", "1.10", orderAfter},
+		{"1-22", "11-2", orderAfter},
+		{"1-2", "1a2", orderNone},
+		{"event-0000000041", "event-0000000042", orderAfter},
+		{"event-0000000099/x7", "event-0000000100/x1", orderAfter},
 		{"-1", "-2", orderAfter}, // a dash is text
 		{"00", "0", orderNone},
 	}
