@@ -101,22 +101,9 @@ func (m *Machine) clientReturned(s *State) {
 	}
 	m.window.load(s.Window[:at+1])
 	m.trust.adopt(s.Trust, m.acked, at+1)
-	if !alone && severalNames(s.Window) {
+	if !alone {
 		m.overlap.begin()
 	}
-}
-
-// severalNames reports whether a window has seen more than one id. One that came
-// once may be the one on every event of its server: what comes with it next, be
-// it the very same, is then new.
-func severalNames(window []uint64) bool {
-	names := 0
-	for _, e := range window {
-		if e&nameMask != 0 {
-			names++
-		}
-	}
-	return names > 1
 }
 
 // eventSeen takes in who a block is, and reports whether the client has it.
