@@ -85,6 +85,23 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// An end of the origin's that comes during a drain is the origin's, with whatever
+// it says last.
+func TestEndWhileDraining(t *testing.T) {
+	inWorld(t, inline, func(w *world) {
+		e := w.stream("GET", "/")
+		e.chunk("data: 1\n\ndata")
+		e.wantBody("data: 1\n\n")
+		done := w.drain(DrainOptions{Deadline: time.Minute})
+		e.end(": 2\n\ndata: 3")
+		e.wantEnd("data: 2\n\ndata: 3")
+		w.wantOutcome("complete")
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Whatever a peer does not do, Drain comes back.
 func TestDrainIsBounded(t *testing.T) {
 	inWorld(t, inline, func(w *world) {

@@ -185,7 +185,7 @@ func (st *stream) chunk() {
 		return
 	}
 	before := st.counts
-	rd, tail, ok := st.stepChunk(now, st.req.Body)
+	rd, tail, ok := st.stepChunk(now, st.req.Body, end)
 	if !ok {
 		st.passOn(now, tail, &st.req)
 		return

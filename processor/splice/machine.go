@@ -86,7 +86,7 @@ func (m *Machine) Step(now time.Time, in Input) Ready {
 		}
 	case Chunk:
 		if in.Attempt == m.attempt {
-			m.chunkArrived(in.Bytes)
+			m.chunkArrived(in.Bytes, in.Last)
 		}
 	case Ended:
 		if in.Attempt == m.attempt {
@@ -134,7 +134,7 @@ func (m *Machine) opened(in Opened) {
 	m.passing = in.Status != 0 && (in.Status != 200 || !in.EventType)
 }
 
-func (m *Machine) chunkArrived(b []byte) {
+func (m *Machine) chunkArrived(b []byte, last bool) {
 	if m.phase == Opening {
 		m.phase = Live
 	}
@@ -156,7 +156,7 @@ func (m *Machine) chunkArrived(b []byte) {
 		}
 		m.pieceArrived(&ev)
 	}
-	if m.drain.atBoundary() {
+	if m.drain.atBoundary() && !last { // else the origin's end is about to come by itself
 		m.drainReachedChunkEnd(b)
 	}
 }

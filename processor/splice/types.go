@@ -22,6 +22,7 @@ type Opened struct {
 type Chunk struct {
 	Attempt Attempt
 	Bytes   []byte
+	Last    bool // a clean Ended follows: what is left of the stream is all there is
 }
 
 // Ended says that an attempt is over.
