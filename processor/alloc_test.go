@@ -107,6 +107,34 @@ func TestAllocationsPerChunk(t *testing.T) {
 	st.alarm.stop()
 }
 
+// A large chunk goes out from where the transport put it, in a buffer that is
+// larger than the message, as those of a pool are.
+func TestChunkIsNotCopied(t *testing.T) {
+	st, p := piped(t)
+	defer st.alarm.stop()
+	message, err := proto.Marshal(bodyMessage(fmt.Sprintf("data: %08000d\n\n", 1), false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := new(wire.Pool)
+	b := pool.Get(len(message))
+	copy(*b, message)
+	p.in = mem.BufferSlice{mem.NewBuffer(b, pool)}
+	if err := st.g.RecvMsg(&st.req); err != nil {
+		t.Fatal(err)
+	}
+	defer st.req.Free()
+	rd, _, _ := st.stepChunk(st.started, st.req.Body, false)
+	out, err := p.codec.Marshal(&wire.Response{Body: rd.ToClient, From: &st.req})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Free()
+	if body := out[len(out)-1].ReadOnlyData(); &body[0] != &st.req.Body[0] {
+		t.Error("the chunk was copied")
+	}
+}
+
 // Idle streams are counted in tens of thousands. Beside this there are the
 // goroutine that gRPC gives each (8 KiB of stack), the machine, and the session.
 func TestSizes(t *testing.T) {
