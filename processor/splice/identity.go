@@ -101,10 +101,26 @@ func (m *Machine) clientReturned(s *State) {
 	}
 	m.window.load(s.Window[:at+1])
 	m.trust.adopt(s.Trust, m.acked, at+1)
-	if !alone {
+	if !alone && (severalNames(s.Window) || isNumber(m.acked)) {
 		m.overlap.begin()
 	}
 }
+
+// severalNames reports whether a window has seen more than one id. One that came
+// once may be the one on every event of its server (session ids are used so),
+// and what comes with it next, be it the very same notification, is then new.
+// Only a plain number is taken for an event's own at once.
+func severalNames(window []uint64) bool {
+	names := 0
+	for _, e := range window {
+		if e&nameMask != 0 {
+			names++
+		}
+	}
+	return names > 1
+}
+
+func isNumber(id string) bool { return digits([]byte(id)) == len(id) }
 
 // eventSeen takes in who a block is, and reports whether the client has it.
 func (m *Machine) eventSeen(ev *sse.Event) (repeat bool) {
