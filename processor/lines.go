@@ -68,7 +68,7 @@ func (l *lines) remove(st *stream) {
 }
 
 // save has the line's newest streams saved, as many as the store keeps.
-func (l *lines) save(n uint64) {
+func (l *lines) save(wait *patience, n uint64) {
 	var buf [sessionstore.StreamsPerLine]*stream
 	streams := buf[:0]
 	sh := l.shard(n)
@@ -78,6 +78,6 @@ func (l *lines) save(n uint64) {
 	}
 	sh.mu.Unlock()
 	for _, st := range streams {
-		st.save()
+		st.saveWithin(wait)
 	}
 }

@@ -34,22 +34,20 @@ type scratch struct {
 	stored  sessionstore.State
 }
 
-// patience bounds a call. It outlives the stream, whose end is what has to be
-// recorded; and a client that leaves while the store is asked would look like a
-// store that failed.
+// patience bounds calls that somebody waits for. It outlives the stream, whose end
+// is what has to be recorded; and a client that leaves while the store is asked
+// would look like a store that failed.
 func (g *guardedStore) patience(ctx context.Context) *patience {
 	return newPatience(context.WithoutCancel(ctx), g.timeout)
 }
 
-func (g *guardedStore) claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
-	wait := g.patience(ctx)
-	defer wait.over()
+func (g *guardedStore) claim(wait *patience, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
 	lease, earlier, err := g.store.Claim(wait, k)
 	return lease, earlier, g.done(opClaim, err) == nil
 }
 
 // save stores what m knows. It says false if the lease is lost for good.
-func (g *guardedStore) save(ctx context.Context, l sessionstore.Lease, continues uint64, state func(*splice.State)) bool {
+func (g *guardedStore) save(wait *patience, l sessionstore.Lease, continues uint64, state func(*splice.State)) bool {
 	sc, _ := g.scratch.Get().(*scratch)
 	if sc == nil {
 		sc = new(scratch)
@@ -59,8 +57,6 @@ func (g *guardedStore) save(ctx context.Context, l sessionstore.Lease, continues
 	state(&sc.machine)
 	sc.stored = stored(&sc.machine, continues)
 
-	wait := g.patience(ctx)
-	defer wait.over()
 	err := g.done(opSave, g.store.Save(wait, l, &sc.stored))
 	return !errors.Is(err, sessionstore.ErrFenced)
 }

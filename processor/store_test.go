@@ -81,6 +81,26 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// However many streams of the line have to be saved before a returning client's
+// begins, and however slowly, it waits once.
+func TestReturnToHangingStore(t *testing.T) {
+	bad := &badStore{Store: memory.New(memory.Options{})}
+	inWorld(t, inline, func(w *world) {
+		for range sessionstore.StreamsPerLine {
+			e := w.stream("GET", "/")
+			defer e.leave()
+		}
+		bad.hang = true
+		began := time.Now()
+		back := w.stream("GET", "/", "last-event-id: 1")
+		if d := time.Since(began); d > defaultStoreTimeout {
+			t.Errorf("the client waits %v for its headers", d)
+		}
+		bad.hang = false
+		back.leave()
+	}, func(o *Options) { o.Store = bad })
+}
+
 // A client that leaves while the store is being asked is no failure of the store.
 func TestClientLeavesDuringClaim(t *testing.T) {
 	inWorld(t, inline, func(w *world) {

@@ -80,8 +80,10 @@ func (x *exchange) begin() *stream {
 	}
 	key := x.id.storeKey(x.policy.Splice.Window, !x.hasCursor)
 	st.line = lineNumber(&key)
+	wait := s.store.patience(x.g.Context()) // all of it, for the client waits for its headers
+	defer wait.over()
 	if x.hasCursor {
-		s.lines.save(st.line)
+		s.lines.save(wait, st.line)
 	}
 	start := splice.Start{
 		Seed:        s.random(),
@@ -89,7 +91,7 @@ func (x *exchange) begin() *stream {
 		HasCursor:   x.hasCursor,
 		Repeatable:  x.method == http.MethodGet,
 	}
-	lease, earlier, ok := s.store.claim(x.g.Context(), key)
+	lease, earlier, ok := s.store.claim(wait, key)
 	if ok {
 		st.lease, st.leased = lease, true
 		start.Earlier, st.continues = earlierState(&x.policy.Splice, x.cursor, earlier)
@@ -324,12 +326,18 @@ func (st *stream) sendMessage(r wire.Response) error {
 
 // save stores what the stream knows, if it may.
 func (st *stream) save() {
+	wait := st.srv.store.patience(st.g.Context())
+	defer wait.over()
+	st.saveWithin(wait)
+}
+
+func (st *stream) saveWithin(wait *patience) {
 	st.saving.Lock()
 	defer st.saving.Unlock()
 	if !st.leased || st.broken() {
 		return
 	}
-	st.leased = st.srv.store.save(st.g.Context(), st.lease, st.continues, st.appendState)
+	st.leased = st.srv.store.save(wait, st.lease, st.continues, st.appendState)
 }
 
 // finish ends the stream as the machine decided. State and outcome are recorded
