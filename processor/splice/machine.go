@@ -64,7 +64,7 @@ func New(_ time.Time, p *Policy, s Start) *Machine {
 	if m.key == (hashKey{}) {
 		m.key = newHashKey(s.Seed)
 	}
-	if s.HasCursor && s.LastEventID != "" {
+	if s.HasCursor && s.LastEventID != "" && len(s.LastEventID) <= maxCursor {
 		m.acked = s.LastEventID
 		m.cursor.blockDispatched([]byte(s.LastEventID))
 		m.clientReturned(&s.Earlier)

@@ -136,6 +136,15 @@ func TestEndlessID(t *testing.T) {
 	r.end().wantGot(event("1", "a") + event(long, "b") + event(long, "c"))
 }
 
+// A header may be as long as its client likes, up to what Envoy lets through.
+func TestEndlessLastEventID(t *testing.T) {
+	id := strings.Repeat("x", maxCursor+1)
+	r := newRun(t, Policy{}, Start{HasCursor: true, LastEventID: id})
+	if s := r.m.State(); s.Acked != "" || r.m.Cursor() != "" {
+		t.Errorf("%d bytes are kept for as long as the stream lives", len(s.Acked)+len(r.m.Cursor()))
+	}
+}
+
 // The heartbeat's clock does not care how late its Tick comes, or how early.
 func TestLazyDeadlines(t *testing.T) {
 	r := newRun(t, Policy{Heartbeat: 15 * time.Second}, Start{})
