@@ -45,15 +45,14 @@ func named(h uint64) uint64 {
 }
 
 // contentOf is what of an event's bytes counts as its content: all of them but
-// the byte order mark, which belongs to the stream, and the end of the blank
-// line, of which a chunk's end may have cut the LF off.
+// the byte order mark, which belongs to the stream, and the blank line's LF,
+// which the end of a chunk may have cut off its CR.
 func contentOf(ev *sse.Event) []byte {
 	p := ev.Raw
 	if ev.BOM {
 		p = p[len(byteOrderMark):]
 	}
-	p = bytes.TrimSuffix(p, []byte("\n"))
-	return bytes.TrimSuffix(p, []byte("\r"))
+	return bytes.TrimSuffix(p, []byte("\n"))
 }
 
 // find returns the position of an id in a stored window, or -1 if it is not
