@@ -90,7 +90,9 @@ func (p *pair) stop() {
 }
 
 // rounds lets the two take turns: n rounds of measure after one that does not
-// count. Who goes first changes from round to round.
+// count, in which buffers, pools and stacks grow to their size. Who goes first
+// changes from round to round: a machine that gets faster or slower in the course
+// of a round then favours each of them half of the time.
 func (p *pair) rounds(n int, measure func(c *client, count bool) error) error {
 	for round := range n + 1 {
 		for turn := range p.clients {
@@ -104,13 +106,16 @@ func (p *pair) rounds(n int, measure func(c *client, count bool) error) error {
 	return nil
 }
 
-// session names the sessions of one run.
+// session names the sessions of one run. Holdfast knows returning sessions again,
+// and would take the same events for repeats.
 func (b *bench) session() string {
 	b.serial++
 	return fmt.Sprintf("run%d", b.serial)
 }
 
 // converse opens a stream per script, calls f with them, and ends them in order.
+// The end is the last check: only then must everything have come back, and what
+// came too much has been seen.
 func (b *bench) converse(ctx context.Context, c *client, scripts []*script, f func([]*exchange) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -128,7 +133,9 @@ func (b *bench) converse(ctx context.Context, c *client, scripts []*script, f fu
 	return each(all, func(_ int, x *exchange) error { return x.finish(end) })
 }
 
-// perRound has one figure per server and round.
+// perRound has one figure per server and round. A ratio is taken within a round,
+// where the machine was the same for both, and then the median of the ratios:
+// the ratio of two medians would compare rounds with one another.
 type perRound [2][]float64
 
 func (v *perRound) add(s *server, x float64) {
@@ -153,8 +160,8 @@ func middle(sorted []float64) float64 { return sorted[len(sorted)/2] }
 
 func median(values []float64) float64 { return middle(slices.Sorted(slices.Values(values))) }
 
-// judge is a ratio with its quartiles, the target, and whether that is met. No
-// target is 0.
+// judge is a ratio with its quartiles, the target, and whether that is met, as
+// columns of a table. No target is 0.
 func (b *bench) judge(v *perRound, target, noise float64) string {
 	sorted := v.ratios()
 	n, ratio := len(sorted), middle(sorted)

@@ -117,7 +117,7 @@ func (x *exchange) ask(f frame, member int) error {
 // receive waits for a message and checks its bytes.
 func (x *exchange) receive() error {
 	if err := x.g.RecvMsg(&x.reply); err != nil {
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) { // a status of OK, which is too early here
 			err = io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("after %d of %d bytes: %w", x.got, len(x.answer.bytes), err)
@@ -136,7 +136,8 @@ func (x *exchange) receive() error {
 }
 
 // saturate sends everything, with at most a window of chunks unanswered, and
-// returns when all that is due has come back.
+// returns when all that is due has come back. One goroutine does both, since every
+// wake-up of the client is time that the servers do not have.
 func (x *exchange) saturate() error {
 	sent, dealt := 0, 0
 	for {
@@ -157,7 +158,9 @@ func (x *exchange) saturate() error {
 	}
 }
 
-// dealt counts on from n, how many of the frames sent have had their answer.
+// dealt counts on from n, how many of the frames sent have had their answer. Bytes
+// are counted and not messages: a server need not answer each chunk, and may send
+// for several at once.
 func (x *exchange) dealt(n, sent int) int {
 	for n < sent && x.answer.due[n] <= x.got {
 		n++
@@ -165,7 +168,10 @@ func (x *exchange) dealt(n, sent int) int {
 	return n
 }
 
-// why finds the reason for a failed SendMsg, which says only io.EOF.
+// why finds the reason for a failed SendMsg: "On error, SendMsg aborts the stream
+// [...] otherwise, io.EOF is returned and the status of the stream may be discovered
+// using RecvMsg."
+// https://pkg.go.dev/google.golang.org/grpc#ClientStream
 func (x *exchange) why(err error) error {
 	if errors.Is(err, io.EOF) {
 		return x.receive()
@@ -176,7 +182,8 @@ func (x *exchange) why(err error) error {
 // pace sends a frame every gap, the first at begin, and returns how long each
 // event took from the frame that completed it to its last byte's arrival.
 func (x *exchange) pace(ctx context.Context, begin time.Time, gap time.Duration) ([]time.Duration, error) {
-	// Sent and received in two goroutines that share no lock; times since begin.
+	// Sending must not wait for what comes back, so there are two goroutines here.
+	// The times at which frames went out, since begin, are what they share.
 	at := make([]atomic.Int64, len(x.script.frames))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -192,7 +199,8 @@ func (x *exchange) pace(ctx context.Context, begin time.Time, gap time.Duration)
 			if err := x.g.SendMsg(f); err != nil {
 				return err
 			}
-			// Late once, the next one is on time again.
+			// By the clock and not by the last one: a frame that is late makes no other
+			// late, and the rate is what it is meant to be.
 			timer.Reset(time.Until(begin.Add(time.Duration(i+1) * gap)))
 		}
 		return nil

@@ -66,6 +66,8 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return fmt.Errorf("cannot receive a %T", v)
 	}
 	r.free()
+	// A chunk of more than one HTTP/2 frame comes in several buffers; only then
+	// this copies.
 	r.buf = data.MaterializeToBuffer(mem.DefaultBufferPool())
 	return r.parse(r.buf.ReadOnlyData())
 }

@@ -54,6 +54,7 @@ type effort struct {
 	idle        int // streams
 	idleRounds  int
 	settle      time.Duration // before memory is read
+	alike       bool          // measure memory with the same garbage collector too
 	again       bool          // measure a missed ratio a second time before it counts
 }
 
@@ -61,12 +62,12 @@ var (
 	full = effort{
 		rounds: 9, streams: 100, chunks: 50_000, bytes: 64 << 20, largeEvent: 64 << 10,
 		rate: 5000, pacedFor: 3 * time.Second, pacedRounds: 11,
-		idle: 10_000, idleRounds: 3, settle: 2 * time.Second,
+		idle: 10_000, idleRounds: 3, settle: 2 * time.Second, alike: true,
 	}
 	short = effort{
 		rounds: 3, streams: 100, chunks: 12_000, bytes: 24 << 20, largeEvent: 64 << 10,
 		rate: 5000, pacedFor: time.Second, pacedRounds: 5,
-		idle: 5000, idleRounds: 1, settle: 700 * time.Millisecond,
+		idle: 5000, idleRounds: 3, settle: 500 * time.Millisecond,
 	}
 )
 

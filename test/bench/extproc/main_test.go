@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 var tiny = effort{
 	rounds: 1, streams: 4, chunks: 200, bytes: 1 << 20, largeEvent: 4 << 10,
 	rate: 2000, pacedFor: 50 * time.Millisecond, pacedRounds: 1,
-	idle: 20, idleRounds: 1,
+	idle: 20, idleRounds: 1, alike: true,
 }
 
 func TestEverythingOnce(t *testing.T) {

@@ -146,7 +146,8 @@ func (s *server) blame(err error) error {
 	return fmt.Errorf("%s: %w\n  %s", s.name, err, strings.Join(s.last, "\n  "))
 }
 
-// stop ends the process and waits for its end.
+// stop ends the process and waits for its end. Its streams have ended before, or
+// something went wrong and they do not matter.
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	s.stdin.Close()
