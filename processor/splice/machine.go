@@ -60,6 +60,7 @@ func New(_ time.Time, p *Policy, s Start) *Machine {
 	}
 	if p.byIDAlone() {
 		m.window.key = wholeEntry
+		m.trust.repeatable = true
 	}
 	if m.key == (hashKey{}) {
 		m.key = newHashKey(s.Seed)

@@ -20,6 +20,10 @@ type trustState struct {
 	mixed     bool   // ids follow no order, so a lower one means nothing
 	rising    bool   // some id was greater than the one before
 	since     uint16 // new ids since they started over, up to settled
+
+	// repeatable says that repeats are dropped by id alone, so that one is no
+	// surprise: the user knows what the ids stand for.
+	repeatable bool
 }
 
 // settled is how many new ids after a restart make a counter of them again: one
@@ -67,9 +71,14 @@ func (t *trustState) idCameAgain(id []byte, same bool) (startedOver bool) {
 		t.differing = t.differing || !same
 		return false
 	}
-	if same || t.verdict == TrustConstant {
-		return false // the same event again, or an id that never meant anything
+	switch {
+	case t.verdict == TrustConstant:
+		return false // the id never meant anything
+	case same && (!t.mixed || t.repeatable):
+		return false // the same event again: a counter says so
 	}
+	// Other content; or an id without an order, which may name a topic or a state
+	// that is reported once more, and not an event.
 	t.startOver(id)
 	return true
 }

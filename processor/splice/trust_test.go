@@ -39,6 +39,8 @@ func TestTrust(t *testing.T) {
 		{"constant and equal", "m/a m/a", TrustConstant, 0},
 		{"one repeat at the start", "1/a 1/a 2 3", TrustMonotonic, 0},
 		{"repeats of a known event", "1/a 2/b 3/c 2/b 3/c 4/d", TrustMonotonic, 0},
+		{"topics", "temp/20 hum/20 wind/20 temp/20", TrustRestarting, 1},
+		{"states", "hA/on hB/off hA/on", TrustRestarting, 1},
 		{"known id, other content", "a b c a", TrustRestarting, 1},
 		{"one content under two ids", "1/a 2/a 3/a", TrustMonotonic, 0},
 		{"millisecond clock", "1700000000000 1700000000001 1700000000001 1700000000002", TrustRestarting, 1},
