@@ -15,9 +15,14 @@ import (
 )
 
 const (
-	// connectionBuffer bounds what one connection may have waiting; it is the same
-	// on both sides of Envoy. A client that stops reading fills it on its way through.
+	// connectionBuffer bounds what one connection to an upstream or the processor
+	// may have waiting.
 	connectionBuffer = 512 << 10
+	// clientBuffer and clientPatience also say which slow clients are closed: those
+	// that need longer than the patience to read half of the buffer, below 440 B/s.
+	// A larger buffer or a shorter patience would cut downloads over bad links.
+	clientBuffer   = 256 << 10
+	clientPatience = 300
 	// maxHeaderKiB and maxHeaders are several times what browsers and agents send:
 	// a request that reaches the upstream without Envoy must reach it with Envoy.
 	maxHeaderKiB = 256
@@ -42,8 +47,8 @@ func publicListener(o *Options) (*listenerv3.Listener, error) {
 		Name:                                    PublicListener,
 		Address:                                 at.proto(),
 		FilterChains:                            []*listenerv3.FilterChain{chain},
-		PerConnectionBufferLimitBytes:           u32(connectionBuffer),
-		PerConnectionBufferHighWatermarkTimeout: seconds(120),
+		PerConnectionBufferLimitBytes:           u32(clientBuffer),
+		PerConnectionBufferHighWatermarkTimeout: seconds(clientPatience),
 		TrafficDirection:                        corev3.TrafficDirection_INBOUND,
 	}
 	if !at.IsUnix() {

@@ -95,9 +95,9 @@ func (p *Process) run(started chan<- error) {
 	p.out.flush()
 	switch {
 	case p.cmd.ProcessState != nil:
-		p.err = &ExitError{How: p.cmd.ProcessState.String(), Lines: p.out.last()}
+		p.err = &ExitError{How: p.cmd.ProcessState.String(), Lines: p.out.lastWords()}
 	default:
-		p.err = &ExitError{How: err.Error(), Lines: p.out.last()}
+		p.err = &ExitError{How: err.Error(), Lines: p.out.lastWords()}
 	}
 	close(p.done)
 }
@@ -174,7 +174,7 @@ func (p *Process) WaitReady(ctx context.Context, a *Admin, listenerName string) 
 			return Address{}, p.err
 		case <-ctx.Done():
 			return Address{}, fmt.Errorf("Envoy was not ready in time (%w). Its last lines:\n  %s", //nolint:staticcheck // Envoy is a name
-				context.Cause(ctx), strings.Join(p.out.last(), "\n  "))
+				context.Cause(ctx), strings.Join(p.out.lastWords(), "\n  "))
 		case <-poll.C:
 		}
 	}
@@ -192,8 +192,14 @@ func accepts(ctx context.Context, at Address) bool {
 	return conn.Close() == nil
 }
 
-// tailLines is how much of Envoy's talk is kept for its obituary.
-const tailLines = 20
+const (
+	// tailLines is how much of Envoy's talk is kept for its obituary, and shownLines
+	// how much of that is printed where nothing in it is marked as an error.
+	tailLines  = 100
+	shownLines = 10
+	// shownWidth cuts printed lines: Envoy lists its extensions in lines of kilobytes.
+	shownWidth = 400
+)
 
 // tail is a writer that hands on every line and remembers the last ones.
 type tail struct {
@@ -258,8 +264,24 @@ func (t *tail) flush() {
 	}
 }
 
-func (t *tail) last() []string {
+// lastWords are the lines worth showing: from the first error on, else the last
+// few.
+func (t *tail) lastWords() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return append([]string(nil), t.lines...)
+	from := max(0, len(t.lines)-shownLines)
+	for i, line := range t.lines {
+		if strings.Contains(line, "][error][") || strings.Contains(line, "][critical][") {
+			from = max(i, len(t.lines)-2*shownLines)
+			break
+		}
+	}
+	var shown []string
+	for _, line := range t.lines[from:] {
+		if len(line) > shownWidth {
+			line = strings.ToValidUTF8(line[:shownWidth], "") + " …"
+		}
+		shown = append(shown, line)
+	}
+	return shown
 }

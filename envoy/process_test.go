@@ -3,6 +3,7 @@ package envoy
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -58,7 +59,7 @@ func TestProcessTellsHowItEnded(t *testing.T) {
 	if exit.How != "exit status 3" {
 		t.Errorf("ended by %q", exit.How)
 	}
-	if n := len(exit.Lines); n != tailLines || exit.Lines[n-2] != "line 30" || exit.Lines[n-1] != "unfinished" {
+	if n := len(exit.Lines); n != shownLines || exit.Lines[n-2] != "line 30" || exit.Lines[n-1] != "unfinished" {
 		t.Errorf("last lines: %q", exit.Lines)
 	}
 	mu.Lock()
@@ -93,7 +94,7 @@ func TestStopKillsTheGroup(t *testing.T) {
 	p := startScript(t, `trap '' TERM; sleep 1000 & echo $!; wait; sleep 1000`)
 	var child int
 	waitFor(t, "the child's number", func() bool {
-		lines := p.out.last()
+		lines := p.out.lastWords()
 		if len(lines) == 0 {
 			return false
 		}
@@ -181,8 +182,22 @@ func TestTail(t *testing.T) {
 	if diff := cmp.Diff([]string{"ab", "c", "", long, "end"}, each); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{long, "end"}, w.last()); diff != "" {
+	if diff := cmp.Diff([]string{long[:shownWidth] + " …", "end"}, w.lastWords()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What Envoy says about its end matters, and not what it said about its start.
+func TestLastWordsBeginWithTheError(t *testing.T) {
+	w := newTail(tailLines, nil)
+	for i := range 2 * tailLines {
+		fmt.Fprintf(w, "[2026-01-01 00:00:00.000][1][info][main] [a.cc:1] %d\n", i)
+	}
+	fmt.Fprintln(w, "[2026-01-01 00:00:00.000][1][critical][main] [a.cc:2] no such file")
+	fmt.Fprintln(w, "[2026-01-01 00:00:00.000][1][info][main] [a.cc:3] exiting")
+	got := w.lastWords()
+	if len(got) != 2 || !strings.HasSuffix(got[0], "no such file") || !strings.HasSuffix(got[1], "exiting") {
+		t.Errorf("last words: %q", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -338,7 +339,7 @@ func (st *stream) readChunk(n splice.Attempt, res *upstream.Response) error {
 	if st.origin.find(n) == nil {
 		return errUnwanted
 	}
-	st.chunk(n, buf[:k])
+	st.chunk(n, buf[:k], errors.Is(err, io.EOF))
 	return err
 }
 

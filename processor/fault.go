@@ -24,17 +24,17 @@ func (st *stream) step(now time.Time, in splice.Input) (rd splice.Ready, tail []
 // stepChunk is step for a chunk of the body. A Chunk that goes through an
 // interface method has to be moved to the heap; called by its own type, the
 // machine takes it from the stack.
-func (st *stream) stepChunk(now time.Time, n splice.Attempt, b []byte) (rd splice.Ready, tail []byte, ok bool) {
+func (st *stream) stepChunk(now time.Time, n splice.Attempt, b []byte, last bool) (rd splice.Ready, tail []byte, ok bool) {
 	hot, ok := st.m.(*splice.Machine)
 	if !ok {
-		return st.step(now, splice.Chunk{Attempt: n, Bytes: b})
+		return st.step(now, splice.Chunk{Attempt: n, Bytes: b, Last: last})
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.lastByte = now.Sub(st.started)
 	tail = hot.Held()
 	defer st.catch(&ok)
-	rd = hot.Step(now, splice.Chunk{Attempt: n, Bytes: b})
+	rd = hot.Step(now, splice.Chunk{Attempt: n, Bytes: b, Last: last})
 	st.counts = hot.Counts()
 	return rd, tail, true
 }

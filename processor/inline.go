@@ -89,7 +89,7 @@ func (st *inlined) message() {
 	case st.req.IsBody:
 		st.begun = true
 		if len(st.req.Body) > 0 || !st.req.EndOfStream {
-			st.chunk(0, st.req.Body)
+			st.chunk(0, st.req.Body, st.req.EndOfStream)
 		}
 		if st.req.EndOfStream && !st.ended {
 			st.perform(st.srv.now(), splice.Ended{Cause: splice.CleanEnd})

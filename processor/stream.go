@@ -158,15 +158,16 @@ func (st *stream) abandon() {
 	}
 }
 
-// chunk is the hot path: bytes of attempt n's body.
-func (st *stream) chunk(n splice.Attempt, b []byte) {
+// chunk is the hot path: bytes of attempt n's body; last, if they are known to
+// be the last.
+func (st *stream) chunk(n splice.Attempt, b []byte, last bool) {
 	now := st.srv.now()
 	if st.faulted {
 		st.copy(now, b)
 		return
 	}
 	before := st.counts
-	rd, tail, ok := st.stepChunk(now, n, b)
+	rd, tail, ok := st.stepChunk(now, n, b, last)
 	if !ok {
 		st.passOn(now, tail, b)
 		return

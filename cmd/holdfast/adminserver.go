@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -19,11 +17,13 @@ import (
 
 // adminServer is the HTTP server of the admin port.
 type adminServer struct {
-	server    *http.Server
+	handler   http.Handler
 	log       *zap.Logger
 	failed    chan<- error
-	effective atomic.Pointer[config.Config]
-	started   bool
+	effective atomic.Pointer[config.Config] // what a reload could not change stays in it
+
+	end   context.CancelFunc // nil: it does not serve
+	ended chan struct{}
 }
 
 // newAdminServer prepares the server of a service; nothing listens yet.
@@ -31,23 +31,18 @@ func newAdminServer(s *service, sessions sessionstore.Directory, metrics prometh
 	a := &adminServer{log: s.log, failed: s.failed}
 	a.effective.Store(s.cfg)
 	local := s.cfg.Admin.Loopback()
-	a.server = &http.Server{
-		Handler: console.New(console.Options{
-			Streams:  s.processor.Live(),
-			Sessions: sessions,
-			Metrics:  metrics,
-			Config:   func() any { return a.effective.Load().Redacted() },
-			Ready:    s.processor.Ready,
-			Trust:    func(v uint8) string { return splice.Trust(v).String() },
-			Loopback: local,
-			Pprof:    local,
-			Version:  release,
-			Log:      s.log,
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-		// No write timeout: profiles and watches take as long as they are asked to.
-		ErrorLog: zap.NewStdLog(s.log.Named("admin")),
-	}
+	a.handler = console.New(console.Options{
+		Streams:  s.processor.Live(),
+		Sessions: sessions,
+		Metrics:  metrics,
+		Config:   func() any { return a.effective.Load().Redacted() },
+		Ready:    s.processor.Ready,
+		Trust:    func(v uint8) string { return splice.Trust(v).String() },
+		Loopback: local,
+		Pprof:    local,
+		Version:  release,
+		Log:      s.log,
+	})
 	return a
 }
 
@@ -60,30 +55,27 @@ func (a *adminServer) start(ctx context.Context, network, address string) error 
 	if err != nil {
 		return err
 	}
-	a.started = true
 	at := lis.Addr().String()
 	if network == "tcp" {
 		at = "http://" + at
 	}
 	a.log.Info("admin is up", zap.String("address", at))
+	// It outlives ctx, the signal to stop: whoever watches a drain should see all
+	// of it.
+	ctx, a.end = context.WithCancel(context.WithoutCancel(ctx))
+	a.ended = make(chan struct{})
 	go func() {
-		if err := a.server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+		defer close(a.ended)
+		if err := console.Serve(ctx, lis, a.handler); err != nil {
 			a.failed <- fmt.Errorf("the admin server stopped: %w", err)
 		}
 	}()
 	return nil
 }
 
-// setConfig shows what a reload changed; what it could not change stays shown as
-// it is.
-func (a *adminServer) setConfig(loaded *config.Config) {
-	now := *a.effective.Load()
-	now.Policies, now.Log.Level = loaded.Policies, loaded.Log.Level
-	a.effective.Store(&now)
-}
-
 func (a *adminServer) stop() {
-	if a.started {
-		_ = a.server.Close() // of its listener, which nobody waits for
+	if a.end != nil {
+		a.end()
+		<-a.ended
 	}
 }

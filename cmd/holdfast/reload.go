@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +25,7 @@ const watchInterval = time.Second
 type reloader struct {
 	*service
 
+	hup   <-chan os.Signal
 	path  string // of the configuration; "": there is none
 	load  func() (*config.Config, error)
 	certs *certificates // nil: clear text
@@ -34,11 +34,17 @@ type reloader struct {
 	seen    string // at the last look
 }
 
+// notifyReload catches SIGHUP. It comes before anything else that a program
+// does: until then the signal ends it, and a supervisor that has just changed a
+// file does not wait for us to be ready.
+func notifyReload() (hup <-chan os.Signal, forget func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
+}
+
 // run works until ctx ends.
 func (r *reloader) run(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	r.applied = r.print()
@@ -47,7 +53,7 @@ func (r *reloader) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hup:
+		case <-r.hup:
 			r.reload("SIGHUP")
 		case <-tick.C:
 			r.look()
@@ -114,33 +120,10 @@ func (r *reloader) apply() error {
 		return err
 	}
 	setLevel(r.level, cfg.Log.Level)
-	if later := needRestart(r.cfg, cfg); len(later) > 0 {
+	effective, later := config.Reload(r.admin.effective.Load(), cfg)
+	if len(later) > 0 {
 		r.log.Warn("these changes take effect only when holdfast is started again", zap.Strings("keys", later))
 	}
-	r.admin.setConfig(cfg)
+	r.admin.effective.Store(effective)
 	return nil
-}
-
-// needRestart names the keys that differ and that a reload does not reach.
-func needRestart(old, now *config.Config) []string {
-	var keys []string
-	for _, k := range []struct {
-		name      string
-		was, will any
-	}{
-		{"listen", old.Listen, now.Listen},
-		{"admin", old.Admin, now.Admin},
-		{"tls", old.TLS, now.TLS},
-		{"fetch", old.Fetch, now.Fetch},
-		{"relay", old.Relay, now.Relay},
-		{"store", old.Store, now.Store},
-		{"limits", old.Limits, now.Limits},
-		{"drain", old.Drain, now.Drain},
-		{"log.format", old.Log.Format, now.Log.Format},
-	} {
-		if !reflect.DeepEqual(k.was, k.will) {
-			keys = append(keys, k.name)
-		}
-	}
-	return keys
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -56,16 +57,31 @@ func TestLookWaitsForQuiet(t *testing.T) {
 	}
 }
 
-func TestNeedRestart(t *testing.T) {
-	old, now := config.Default(), config.Default()
-	now.Policies[0].Name = "other"
-	now.Log.Level = "debug"
-	if keys := needRestart(old, now); len(keys) != 0 {
-		t.Errorf("%v would need a restart", keys)
+// TestReloadApplies: what a reload reaches is in effect, and shown; what it does
+// not reach is named, and shown as it still is.
+func TestReloadApplies(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	svc, err := newService(config.Default(), zap.New(core), zap.NewAtomicLevel(), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	now.Listen, now.Limits.Sessions = "127.0.0.1:1", 1
-	if keys := needRestart(old, now); len(keys) != 2 || keys[0] != "listen" || keys[1] != "limits" {
-		t.Errorf("keys %v, want listen and limits", keys)
+	next := config.Default()
+	next.Policies[0].Name = "other"
+	next.Limits.EventBytes, next.Limits.Sessions = 2*config.MiB, 7
+	r := &reloader{service: svc, load: func() (*config.Config, error) { return next, nil }}
+	if err := r.apply(); err != nil {
+		t.Fatal(err)
+	}
+	got := svc.admin.effective.Load()
+	if got.Policies[0].Name != "other" || got.Limits.EventBytes != 2*config.MiB || got.Limits.Sessions != config.Default().Limits.Sessions {
+		t.Errorf("in effect is said to be policy %q and %+v", got.Policies[0].Name, got.Limits)
+	}
+	warnings := logs.All()
+	if len(warnings) != 1 {
+		t.Fatalf("%d warnings, want 1", len(warnings))
+	}
+	if keys := fmt.Sprint(warnings[0].ContextMap()["keys"]); keys != "[limits.sessions]" {
+		t.Errorf("a restart is said to be needed for %s", keys)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -122,6 +121,11 @@ func (c *runCmd) options(admin string) (envoy.Options, error) {
 	}
 	if o.Upstreams, err = parseUpstreams(c.Upstream); err != nil {
 		return o, err
+	}
+	if c.UpstreamCA != "" {
+		if _, err := os.Stat(c.UpstreamCA); err != nil {
+			return o, fmt.Errorf("--upstream-ca: %w", err)
+		}
 	}
 	for _, u := range o.Upstreams {
 		if u.HostPort() == o.Listen.Reachable().Dial() {
@@ -253,20 +257,6 @@ func explain(err error, at string) error {
 		return fmt.Errorf("cannot listen at %s (--listen): the address is in use; stop what uses it, or choose another (port 0 picks a free one)", at)
 	}
 	return err
-}
-
-// warnUpstreams tells a newcomer why the first request will get a 503. It is no
-// reason to stop: an upstream may come later.
-func (g *gateway) warnUpstreams(ctx context.Context) {
-	for _, u := range g.options.Upstreams {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", u.HostPort())
-		if err != nil {
-			g.log.Warn("the upstream does not answer; until it does, requests get 503",
-				zap.Stringer("upstream", u), zap.String("error", reason(err)))
-			continue
-		}
-		conn.Close()
-	}
 }
 
 // supervise runs until a signal or until one half of the gateway dies.

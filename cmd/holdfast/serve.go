@@ -40,6 +40,8 @@ Examples:
 func (c *serveCmd) Run(p *program) error {
 	stop := notifyStop()
 	defer stop.forget()
+	hup, forget := notifyReload()
+	defer forget()
 
 	cfg, log, level, err := setup(p, c.Config, c.Admin, c.Listen)
 	if err != nil {
@@ -83,6 +85,7 @@ func (c *serveCmd) Run(p *program) error {
 	r := &reloader{
 		service: svc,
 		certs:   certs,
+		hup:     hup,
 		path:    c.Config,
 		load:    func() (*config.Config, error) { return loadWith(c.Config, c.Admin, c.Listen) },
 	}

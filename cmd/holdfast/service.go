@@ -73,11 +73,21 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 // pingsAllowed is well below the interval at which Envoy pings by our bootstrap.
 const pingsAllowed = 5 * time.Second
 
+// pingAfter is how long an Envoy may be silent before it is asked for a sign of
+// life, and pingPatience how long it may take to give one.
+const (
+	pingAfter    = time.Minute
+	pingPatience = 20 * time.Second
+)
+
 func grpcOptions(creds *tls.Config) []grpc.ServerOption {
 	o := append(processor.ServerOptions(),
 		// By default grpc-go ends a connection, with every stream on it, that pings more
 		// often than every five minutes.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingsAllowed, PermitWithoutStream: true}),
+		// By default grpc-go itself asks after two hours whether a silent Envoy is still
+		// there; for so long the streams of one that is not would count as running.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingPatience}),
 	)
 	if creds != nil {
 		o = append(o, grpc.Creds(credentials.NewTLS(creds)))

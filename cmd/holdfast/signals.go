@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // stopSignals turns the signals that mean "stop" into contexts: the first asks
@@ -18,32 +19,51 @@ type stopSignals struct {
 	forgets func()
 }
 
+// echo is how long after the first signal another one is taken for the same.
+// timeout(1) signals its child and then their whole group; wrappers that forward
+// signals add theirs to the terminal's Ctrl-C. A person needs longer.
+const echo = 300 * time.Millisecond
+
 // notifyStop listens for SIGINT and SIGTERM, and for more that the caller names.
 func notifyStop(more ...os.Signal) *stopSignals {
-	ctx, first := context.WithCancel(context.Background())
-	second, again := context.WithCancel(context.Background())
-	s := &stopSignals{ctx: ctx, second: second}
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, append(more, syscall.SIGINT, syscall.SIGTERM)...)
+	s, forget := watchStop(c)
+	s.forgets = func() {
+		signal.Stop(c)
+		forget()
+	}
+	return s
+}
+
+// watchStop makes contexts of the signals that come from c, until forget.
+func watchStop(c <-chan os.Signal) (s *stopSignals, forget func()) {
+	ctx, first := context.WithCancel(context.Background())
+	second, again := context.WithCancel(context.Background())
+	s = &stopSignals{ctx: ctx, second: second}
 	quit := make(chan struct{})
 	go func() {
-		for _, cancel := range []context.CancelFunc{first, again} {
+		var at time.Time
+		for {
 			select {
 			case sig := <-c:
-				s.got.CompareAndSwap(nil, &sig)
-				cancel()
+				switch {
+				case s.got.CompareAndSwap(nil, &sig):
+					at = time.Now()
+					first()
+				case time.Since(at) >= echo:
+					again()
+				}
 			case <-quit:
 				return
 			}
 		}
 	}()
-	s.forgets = func() {
-		signal.Stop(c)
+	return s, func() {
 		close(quit)
 		first()
 		again()
 	}
-	return s
 }
 
 // first is the signal that asked for the end; SIGTERM if there was none.

@@ -199,6 +199,16 @@ func TestRedacted(t *testing.T) {
 			t.Errorf("%s is missing:\n%s", want, got)
 		}
 	}
+	for _, url := range []string{"redis://:hun/ter2@h:1/0", "redis://:hun?ter2@h:1/0", "redis://u:hun/ter2@h:1/0?x=y@z"} {
+		cfg.Store.URL = url
+		if shown := cfg.Redacted().Store.URL; strings.Contains(shown, "ter2") || strings.Contains(shown, "hun") {
+			t.Errorf("%s is shown as %s", url, shown)
+		}
+		_, err := Parse("f.yaml", []byte("store: {url: \""+url+"\"}"))
+		if err == nil || strings.Contains(err.Error(), "ter2") || strings.Contains(err.Error(), "hun") {
+			t.Errorf("%s is refused with: %v", url, err)
+		}
+	}
 	if cfg.Policies[0].Match.Headers["X-Api-Key"] != "hunter2" {
 		t.Error("Redacted changed the Config")
 	}

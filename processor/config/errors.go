@@ -127,12 +127,13 @@ func printable(s string) string {
 }
 
 // hidePasswords blanks the user and password of every URL in a text, for errors
-// end up in logs. The length stays the same.
+// end up in logs. A password may hold a slash that should have been escaped. The
+// length stays the same.
 func hidePasswords(s string) string {
 	if !strings.Contains(s, "@") {
 		return s
 	}
-	return regexp.MustCompile(`://[^/\s]*@`).ReplaceAllStringFunc(s, func(m string) string {
+	return regexp.MustCompile(`://[^\s"']*@`).ReplaceAllStringFunc(s, func(m string) string {
 		return "://" + strings.Repeat("*", len([]rune(m))-len("://@")) + "@"
 	})
 }

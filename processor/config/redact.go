@@ -33,11 +33,12 @@ func (c *Config) Redacted() *Config {
 }
 
 // redactURL hides user and password, and the query, for some Redis clients take
-// the password there. It works on text, so that a URL which does not parse
-// shows no more than one that does.
+// the password there. It works on text and takes all up to the last @, so that a
+// URL which does not parse, for its password has a slash in it, shows no more
+// than one that does.
 func redactURL(s string) string {
+	s = regexp.MustCompile(`^([^/@]*//)?.*@`).ReplaceAllString(s, "${1}"+hidden+"@")
 	s, query, _ := strings.Cut(s, "?")
-	s = regexp.MustCompile(`^([^/]*//)?[^/]*@`).ReplaceAllString(s, "${1}"+hidden+"@")
 	if query != "" {
 		s += "?" + hidden
 	}

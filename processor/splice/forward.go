@@ -249,9 +249,11 @@ func (o *output) flush() {
 
 func (o *output) empty() bool { return !o.used && o.from == o.to }
 
+// bytes leaves a piece of the chunk its capacity, by which a driver can find out
+// where in its own buffer the piece lies.
 func (o *output) bytes() []byte {
 	if !o.used {
-		return o.chunk[o.from:o.to:o.to]
+		return o.chunk[o.from:o.to]
 	}
 	o.flush()
 	return o.buf

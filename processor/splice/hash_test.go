@@ -12,7 +12,7 @@ import (
 
 func testKeys() []hashKey {
 	var ks []hashKey
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		ks = append(ks, newHashKey(seed*12345))
 	}
 	return ks
@@ -54,7 +54,7 @@ func TestHashIsStable(t *testing.T) {
 // apart, as entries use the halves for different things.
 func TestHashCollisions(t *testing.T) {
 	inputs := map[string][][]byte{}
-	for i := range 200_000 {
+	for i := range 50_000 {
 		inputs["counter"] = append(inputs["counter"], strconv.AppendInt(nil, int64(i), 10))
 		inputs["token"] = append(inputs["token"], []byte(`id: 7`+"\n"+`data: {"choices":[{"delta":{"content":"`+strconv.Itoa(i)+`"}}],"model":"m"}`))
 		inputs["zeros"] = append(inputs["zeros"], []byte(strings.Repeat("\x00", i%700)+strconv.Itoa(i/700)))
@@ -85,8 +85,8 @@ func TestHashCollisions(t *testing.T) {
 				upper[uint32(h>>32)]++
 				lower[uint32(h)]++
 			}
-			// Of 200,000 random 32-bit numbers, five pairs are expected to be equal.
-			most := len(ps) - 25
+			// Of 50,000 random 32-bit numbers, a pair is equal in one case of three.
+			most := len(ps) - 10
 			if len(whole) != len(ps) || len(upper) < most || len(lower) < most {
 				t.Errorf("%s: %d inputs, %d hashes, %d upper and %d lower halves", name, len(ps), len(whole), len(upper), len(lower))
 			}

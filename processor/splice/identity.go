@@ -45,15 +45,14 @@ func named(h uint64) uint64 {
 }
 
 // contentOf is what of an event's bytes counts as its content: all of them but
-// the byte order mark, which belongs to the stream, and the end of the blank
-// line, of which a chunk's end may have cut the LF off.
+// the byte order mark, which belongs to the stream, and the blank line's LF,
+// which the end of a chunk may have cut off its CR.
 func contentOf(ev *sse.Event) []byte {
 	p := ev.Raw
 	if ev.BOM {
 		p = p[len(byteOrderMark):]
 	}
-	p = bytes.TrimSuffix(p, []byte("\n"))
-	return bytes.TrimSuffix(p, []byte("\r"))
+	return bytes.TrimSuffix(p, []byte("\n"))
 }
 
 // find returns the position of an id in a stored window, or -1 if it is not
@@ -101,10 +100,26 @@ func (m *Machine) clientReturned(s *State) {
 	}
 	m.window.load(s.Window[:at+1])
 	m.trust.adopt(s.Trust, m.acked, at+1)
-	if !alone {
+	if !alone && (severalNames(s.Window) || isNumber(m.acked)) {
 		m.overlap.begin()
 	}
 }
+
+// severalNames reports whether a window has seen more than one id. One that came
+// once may be the one on every event of its server (session ids are used so),
+// and what comes with it next, be it the very same notification, is then new.
+// Only a plain number is taken for an event's own at once.
+func severalNames(window []uint64) bool {
+	names := 0
+	for _, e := range window {
+		if e&nameMask != 0 {
+			names++
+		}
+	}
+	return names > 1
+}
+
+func isNumber(id string) bool { return digits([]byte(id)) == len(id) }
 
 // identity is another way to name events than their id field.
 type identity struct {

@@ -83,11 +83,12 @@ func New(_ time.Time, p *Policy, s Start) *Machine {
 	}
 	if p.byIDAlone() {
 		m.window.key = wholeEntry
+		m.trust.repeatable = true
 	}
 	if m.key == (hashKey{}) {
 		m.key = newHashKey(s.Seed)
 	}
-	if s.HasCursor && s.LastEventID != "" {
+	if s.HasCursor && s.LastEventID != "" && len(s.LastEventID) <= maxCursor {
 		m.acked, m.partial = s.LastEventID, true
 		m.cursor.blockDispatched([]byte(s.LastEventID))
 		m.clientReturned(&s.Earlier)
@@ -115,7 +116,7 @@ func (m *Machine) Step(now time.Time, in Input) Ready {
 			m.takeOver(now) // it has judged the response and found nothing to say
 		}
 		if m.phase != Closed && m.resume.counts(in.Attempt) {
-			m.chunkArrived(now, in.Bytes)
+			m.chunkArrived(now, in.Bytes, in.Last)
 		}
 	case Ended:
 		switch {
@@ -186,7 +187,7 @@ func (m *Machine) streamBegins(now time.Time) {
 	}
 }
 
-func (m *Machine) chunkArrived(now time.Time, b []byte) {
+func (m *Machine) chunkArrived(now time.Time, b []byte, last bool) {
 	m.streamBegins(now)
 	m.counts.BytesIn += uint64(len(b))
 	if m.passing {
@@ -218,7 +219,7 @@ func (m *Machine) chunkArrived(now time.Time, b []byte) {
 	if m.resume.waiting() && (m.useful || m.oversize || m.stall.by == health.Bytes) {
 		m.currentSpoke()
 	}
-	if m.drain.atBoundary() {
+	if m.drain.atBoundary() && !last { // else the origin's end is about to come by itself
 		m.drainReachedChunkEnd(b)
 	}
 }

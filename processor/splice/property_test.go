@@ -123,7 +123,7 @@ func anyInput() *rapid.Generator[Input] {
 		case 4, 5:
 			return Tick{}
 		default:
-			return Chunk{attempt.Draw(t, "attempt"), []byte(anyBytes().Draw(t, "bytes"))}
+			return Chunk{attempt.Draw(t, "attempt"), []byte(anyBytes().Draw(t, "bytes")), rapid.Bool().Draw(t, "last")}
 		}
 	})
 }

@@ -116,8 +116,7 @@ func (r *run) feed(s string, cuts ...int) {
 	}
 }
 
-func (r *run) end() *run   { r.step(Ended{Cause: CleanEnd}); return r }
-func (r *run) reset() *run { r.step(Ended{Cause: Reset}); return r }
+func (r *run) end() *run { r.step(Ended{Cause: CleanEnd}); return r }
 
 func (r *run) pass(d time.Duration) Ready {
 	r.now = r.now.Add(d)
@@ -202,14 +201,6 @@ func readStream(stream []byte) (events []dispatched, lastID string, midBlock boo
 // withoutKeepAlives takes our comments out again.
 func withoutKeepAlives(stream []byte) string {
 	return strings.ReplaceAll(string(stream), ": "+keepAlive+"\n\n", "")
-}
-
-func ids(events []dispatched) string {
-	var out []string
-	for _, e := range events {
-		out = append(out, e.LastID)
-	}
-	return strings.Join(out, " ")
 }
 
 func count(notes []NoteKind, k NoteKind) int {

@@ -19,7 +19,7 @@ import (
 //	    forget is given; the policy stays until policy words are given.
 //	chunk, end, reset, gone, drain in=D, wait D
 //	    one Step each. A chunk is given as Go string literals, one per line, that
-//	    are joined. wait lets time pass and Ticks.
+//	    are joined; last says that a clean end follows it. wait lets time pass and Ticks.
 //	state, held
 //	    show what is kept, and what is held back.
 func TestTranscripts(t *testing.T) {
@@ -52,7 +52,7 @@ func (s *script) command(t *testing.T, td *datadriven.TestData) string {
 			}
 			b = append(b, text...)
 		}
-		return s.step(Chunk{Attempt: s.attempt(td), Bytes: b})
+		return s.step(Chunk{Attempt: s.attempt(td), Bytes: b, Last: td.HasArg("last")})
 	case "end":
 		return s.step(Ended{Attempt: s.attempt(td), Cause: CleanEnd})
 	case "reset":

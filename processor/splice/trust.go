@@ -1,6 +1,9 @@
 package splice
 
-import "bytes"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // trustState watches an origin's event IDs and judges what they can carry.
 //
@@ -17,6 +20,10 @@ type trustState struct {
 	mixed     bool   // ids follow no order, so a lower one means nothing
 	rising    bool   // some id was greater than the one before
 	since     uint16 // new ids since they started over, up to settled
+
+	// repeatable says that repeats are dropped by id alone, so that one is no
+	// surprise: the user knows what the ids stand for.
+	repeatable bool
 }
 
 // settled is how many new ids after a restart make a counter of them again: one
@@ -64,9 +71,14 @@ func (t *trustState) idCameAgain(id []byte, same bool) (startedOver bool) {
 		t.differing = t.differing || !same
 		return false
 	}
-	if same || t.verdict == TrustConstant {
-		return false // the same event again, or an id that never meant anything
+	switch {
+	case t.verdict == TrustConstant:
+		return false // the id never meant anything
+	case same && (!t.mixed || t.repeatable):
+		return false // the same event again: a counter says so
 	}
+	// Other content; or an id without an order, which may name a topic or a state
+	// that is reported once more, and not an event.
 	t.startOver(id)
 	return true
 }
@@ -139,12 +151,15 @@ const (
 // differs decides; numbers have any length. Ids that differ in anything else,
 // such as UUIDs, have no order.
 func compareIDs(a, b []byte) idOrder {
-	i := 0
-	for i < len(a) && i < len(b) && a[i] == b[i] {
-		i++
-	}
+	i := commonPrefix(a, b)
 	if i == len(a) && i == len(b) {
 		return orderEqual
+	}
+	if len(a) == len(b) && alignedDigits(a[i:], b[i:]) {
+		if a[i] < b[i] {
+			return orderAfter
+		}
+		return orderBefore
 	}
 	for i > 0 && isDigit(a[i-1]) { // back to where the number begins
 		i--
@@ -167,6 +182,34 @@ func compareIDs(a, b []byte) idOrder {
 		return orderBefore
 	}
 	return orderNone // "7" and "07"
+}
+
+func commonPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if d := word(a[i:]) ^ word(b[i:]); d != 0 {
+			return i + bits.TrailingZeros64(d)/8
+		}
+	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// alignedDigits is the usual case of sameShape, for ids of one length: their
+// numbers are at the same places, and they part in one of them.
+func alignedDigits(a, b []byte) bool {
+	if !isDigit(a[0]) || !isDigit(b[0]) {
+		return false
+	}
+	for i := 1; i < len(a); i++ {
+		if a[i] != b[i] && (!isDigit(a[i]) || !isDigit(b[i])) {
+			return false
+		}
+	}
+	return true
 }
 
 // sameShape reports whether a and b are equal but for the digits of their numbers.

@@ -39,6 +39,8 @@ func TestTrust(t *testing.T) {
 		{"constant and equal", "m/a m/a", TrustConstant, 0},
 		{"one repeat at the start", "1/a 1/a 2 3", TrustMonotonic, 0},
 		{"repeats of a known event", "1/a 2/b 3/c 2/b 3/c 4/d", TrustMonotonic, 0},
+		{"topics", "temp/20 hum/20 wind/20 temp/20", TrustRestarting, 1},
+		{"states", "hA/on hB/off hA/on", TrustRestarting, 1},
 		{"known id, other content", "a b c a", TrustRestarting, 1},
 		{"one content under two ids", "1/a 2/a 3/a", TrustMonotonic, 0},
 		{"millisecond clock", "1700000000000 1700000000001 1700000000001 1700000000002", TrustRestarting, 1},
@@ -100,6 +102,10 @@ func TestCompareIDs(t *testing.T) {
 		{"a2b1", "a1b22", orderBefore},
 		{"a1b1c", "a2b", orderNone},
 		{"1.9", "1.10", orderAfter},
+		{"1-22", "11-2", orderAfter},
+		{"1-2", "1a2", orderNone},
+		{"event-0000000041", "event-0000000042", orderAfter},
+		{"event-0000000099/x7", "event-0000000100/x1", orderAfter},
 		{"-1", "-2", orderAfter}, // a dash is text
 		{"00", "0", orderNone},
 	}

@@ -30,6 +30,7 @@ type Opened struct {
 type Chunk struct {
 	Attempt Attempt
 	Bytes   []byte
+	Last    bool // a clean Ended follows: what is left of the stream is all there is
 }
 
 // Ended says that an attempt is over.
@@ -164,7 +165,7 @@ const (
 	TrustUnique                  // every id so far differs, in no order we know
 	TrustMonotonic               // every id so far is greater than the one before
 	TrustConstant                // the same id again and again
-	TrustRestarting              // ids start over or come again with other content
+	TrustRestarting              // ids start over, come again with other content, or name topics instead of events
 )
 
 // Start is what is known when a stream begins.

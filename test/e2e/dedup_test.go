@@ -164,6 +164,28 @@ func TestOverlapIsRemoved(t *testing.T) {
 		one.turn("", events(1, 3), events(1, 3))
 		two.turn("3", events(1, 4), events(1, 4))
 	})
+	t.Run("a session by cookie", func(t *testing.T) {
+		one := begin(t, "", "cookie", "a=b; session=one")
+		other := one
+		other.header = []string{"cookie", "session=other; a=b"}
+		one.turn("", events(1, 3), events(1, 3))
+		other.turn("3", events(1, 4), events(1, 4))
+		one.turn("3", events(1, 4), events(4, 4))
+	})
+	t.Run("a session by query", func(t *testing.T) {
+		one := begin(t, "", "x-none", "")
+		path := one.path
+		one.path = path + "?session=one"
+		one.turn("", events(1, 3), events(1, 3))
+		one.turn("3", events(1, 4), events(4, 4))
+		one.path = path + "?session=other"
+		one.turn("3", events(1, 4), events(1, 4))
+	})
+	t.Run("a client without any session key", func(t *testing.T) {
+		c := begin(t, "", "x-none", "")
+		c.turn("", events(1, 3), events(1, 3))
+		c.turn("3", events(1, 4), events(4, 4))
+	})
 	t.Run("two streams of one session", func(t *testing.T) {
 		c := begin(t, "")
 		// Two tabs on one stream of events, of which one is behind.

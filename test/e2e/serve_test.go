@@ -80,7 +80,7 @@ func TestServeReloads(t *testing.T) {
 	if got := effective(); !strings.Contains(got, `"third"`) || strings.Contains(got, `"sessions":7`) {
 		t.Errorf("effective configuration after a change: %s", got)
 	}
-	p.WantLog(t, map[string]string{"level": "warn", "keys": "[limits]"})
+	p.WantLog(t, map[string]string{"level": "warn", "keys": "[limits.sessions]"})
 
 	change("policies: [{name: fourth, mode: wrong}]\n")
 	p.Signal(syscall.SIGHUP)

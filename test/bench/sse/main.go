@@ -7,7 +7,7 @@
 // collector's included), and every figure is the median of the rounds' ratios.
 //
 //	go run ./test/bench/sse          # prints a markdown table
-//	go run ./test/bench/sse -check   # and exits 1 if a target is missed
+//	go run ./test/bench/sse -check   # and exits 1 if a target is clearly missed
 package main
 
 import (
@@ -45,8 +45,12 @@ var shapes = []struct {
 // slowest is how much slower large events may be in small chunks.
 const slowest = 5
 
+// noise is how far a ratio may miss its target before that counts: CPU times of
+// the same code scatter by as much on a machine whose caches are shared.
+const noise = 0.15
+
 func main() {
-	check := flag.Bool("check", false, "exit with status 1 if a ratio misses its target")
+	check := flag.Bool("check", false, "exit with status 1 if a ratio misses its target by more than the noise allowance")
 	rounds := flag.Int("rounds", 11, "rounds per shape")
 	slice := flag.Duration("slice", 15*time.Millisecond, "least CPU time per contestant and round")
 	flag.Parse()
@@ -60,7 +64,7 @@ func main() {
 		os.Exit(1)
 	}
 	if *check && missed > 0 {
-		fmt.Fprintf(os.Stderr, "sse: %d of the ratios miss their targets; run again on a quiet machine, then profile\n", missed)
+		fmt.Fprintf(os.Stderr, "sse: %d of the ratios miss their targets by more than %.0f %%; run again on a quiet machine, then profile\n", missed, 100*noise)
 		os.Exit(1)
 	}
 }
@@ -68,9 +72,12 @@ func main() {
 // report measures everything, writes the table and returns how many targets
 // were missed.
 func report(w io.Writer, rounds int, slice time.Duration) (missed int, err error) {
-	verdict := func(ok bool) string {
-		if ok {
+	atLeast := func(ratio, target float64) string {
+		switch {
+		case ratio >= target:
 			return "yes"
+		case ratio >= target*(1-noise):
+			return "within noise"
 		}
 		missed++
 		return "**no**"
@@ -92,10 +99,10 @@ func report(w io.Writer, rounds int, slice time.Duration) (missed int, err error
 		perEvent := float64(t.median(0)) / float64(sh.events)
 		vs := t.ratios(1, 0)
 		fmt.Fprintf(w, "| %s | %.0f | tmaxmax/go-sse `sse.Read` | %.1f | %s | ≥ %g | %s |\n",
-			sh.shape, perEvent, middle(vs), spread(vs), sh.tmaxmax, verdict(middle(vs) >= sh.tmaxmax))
+			sh.shape, perEvent, middle(vs), spread(vs), sh.tmaxmax, atLeast(middle(vs), sh.tmaxmax))
 		vs = t.ratios(2, 0)
 		fmt.Fprintf(w, "| %s | | `IndexByte` per line | %.2f | %s | ≥ %g | %s |\n",
-			sh.shape, middle(vs), spread(vs), sh.index, verdict(middle(vs) >= sh.index))
+			sh.shape, middle(vs), spread(vs), sh.index, atLeast(middle(vs), sh.index))
 	}
 
 	const events = 32
@@ -109,7 +116,7 @@ func report(w io.Writer, rounds int, slice time.Duration) (missed int, err error
 	t := race(rounds, slice, func() { scanAll(scanner, small) }, func() { scanAll(scanner, usual) })
 	vs := t.ratios(0, 1)
 	fmt.Fprintf(w, "| large, %d B chunks | %.0f | itself, %d KiB chunks (slower by) | %.1f | %s | ≤ %d | %s |\n",
-		smallChunk, float64(t.median(0))/events, usualChunk>>10, middle(vs), spread(vs), slowest, verdict(middle(vs) <= slowest))
+		smallChunk, float64(t.median(0))/events, usualChunk>>10, middle(vs), spread(vs), slowest, atLeast(slowest/middle(vs), 1))
 	return missed, nil
 }
 
