@@ -266,9 +266,10 @@ func (st *stream) answered(n splice.Attempt, res *upstream.Response) bool {
 		return false
 	}
 	now := st.srv.now()
+	_, reported := res.Header[retryHeader] // by the filter in upstream position
 	a.target = takeTarget(res.Header)
 	v := o.strategy.Judge(now, res.Status, res.Header)
-	if res.Status >= http.StatusInternalServerError {
+	if res.Status >= http.StatusInternalServerError && !reported {
 		o.report(now, a, health.BadStatus)
 	}
 	in := splice.Opened{
