@@ -71,7 +71,7 @@ func piped(t testing.TB) (*inlined, *pipe) {
 			t.Fatal(err)
 		}
 		if st != nil {
-			return st.(*inlined), p //nolint:forcetypeassert // of an inline policy
+			return st.(*inlined), p
 		}
 	}
 	t.Fatal("no stream")

@@ -25,17 +25,25 @@ type answers struct {
 	response wire.Encoded // go on
 	patience wire.Encoded // the answer to the request may take its time
 	upload   wire.Encoded // send the request's body before the answer
+	peek     wire.Encoded // go on, and let the response wait for us
 }
 
 func newAnswers() (answers, error) {
 	skip := requestAnswer(nil)
 	skip.ModeOverride = &extprocfilterv3.ProcessingMode{ResponseHeaderMode: extprocfilterv3.ProcessingMode_SKIP}
+	peek := requestAnswer(nil)
+	peek.ModeOverride = &extprocfilterv3.ProcessingMode{
+		ResponseHeaderMode:  extprocfilterv3.ProcessingMode_SEND,
+		ResponseBodyMode:    extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED,
+		ResponseTrailerMode: extprocfilterv3.ProcessingMode_SEND,
+	}
 	var a answers
 	err := errors.Join(
 		encode(&a.request, requestAnswer(nil)),
 		encode(&a.identity, requestAnswer(identityOnly())),
 		encode(&a.skip, skip),
 		encode(&a.response, responseAnswer()),
+		encode(&a.peek, peek),
 		encode(&a.patience, &extproc.ProcessingResponse{OverrideMessageTimeout: durationpb.New(longWait)}),
 		encode(&a.upload, &extproc.ProcessingResponse{ModeOverride: &extprocfilterv3.ProcessingMode{
 			RequestHeaderMode: extprocfilterv3.ProcessingMode_SEND, ResponseHeaderMode: extprocfilterv3.ProcessingMode_SEND,

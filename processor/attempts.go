@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -221,7 +222,7 @@ func (st *stream) prepare(d splice.Dial) (upstream.Request, bool) {
 	if d.Cursor == "" && o.repeats {
 		return o.first, true
 	}
-	req, ok := o.strategy.Request(d.Cursor)
+	req, ok := st.continuation(d.Cursor)
 	if !ok {
 		o.drop(d.Attempt)
 		st.perform(st.srv.now(), splice.Ended{Attempt: d.Attempt, Cause: splice.Unresumable})
@@ -267,9 +268,10 @@ func (st *stream) answered(n splice.Attempt, res *upstream.Response) bool {
 		return false
 	}
 	now := st.srv.now()
+	_, reported := res.Header[retryHeader] // by the filter in upstream position
 	a.target = takeTarget(res.Header)
-	v := o.strategy.Judge(now, res.Status, res.Header)
-	if res.Status >= http.StatusInternalServerError {
+	v := st.judge(now, res)
+	if res.Status >= http.StatusInternalServerError && !reported {
 		o.report(now, a, health.BadStatus)
 	}
 	in := splice.Opened{
@@ -433,12 +435,39 @@ func (o *origin) report(now time.Time, a *attempt, how health.Outcome) {
 	}
 }
 
+// A strategy reads what origins write. A fault of it costs the stream its
+// resumption, and nothing else.
+
+func (st *stream) continuation(cursor string) (r upstream.Request, ok bool) {
+	defer st.catchStrategy()
+	return st.origin.strategy.Request(cursor)
+}
+
+func (st *stream) judge(now time.Time, res *upstream.Response) (v upstream.Verdict) {
+	v.Action = upstream.Never
+	defer st.catchStrategy()
+	return st.origin.strategy.Judge(now, res.Status, res.Header)
+}
+
+func (st *stream) catchStrategy() {
+	r := recover()
+	if r == nil {
+		return
+	}
+	st.origin.strategy, st.origin.watch = upstream.NewStrategy(upstream.None, upstream.Request{}), nil
+	st.srv.log.Error("internal fault of a resume strategy; the stream goes on and cannot be resumed",
+		zap.Stringer("stream", st.id), zap.String("policy", st.policy.Name),
+		zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+}
+
 // delivered shows the strategy the events that the client got.
-func (o *origin) delivered(b []byte) {
+func (st *stream) delivered(b []byte) {
+	o := st.origin
 	if !o.strategy.Watches() {
 		o.watch = nil
 		return
 	}
+	defer st.catchStrategy()
 	if o.watch == nil {
 		o.watch = sse.NewScanner(watchBytes)
 	}

@@ -10,12 +10,28 @@
 // splice.Machine: it turns Envoy's messages, timers and drains into Inputs, and
 // carries out the Ready that each Step returns.
 //
+// # Hold
+//
+// A response that Envoy relays dies with its upstream, and nothing a processor
+// does can stop that. So where a policy holds, the response is ours: the request
+// goes to our relay listener with a ticket, or the answer to its headers is the
+// response itself. What it consists of is fetched, back through Envoy: an [origin]
+// makes one attempt after the other, as the machine asks for them.
+//
+//	Envoy ◀── relayed │ immediate │ inlined ◀── stream ◀── origin ◀── attempts ◀── Envoy's loopback listener
+//	              sink                       gate, machine                 upstream.Dialer
+//
+// The body of an attempt is read by the handler's goroutine, and each chunk goes
+// to the client before the next is read: so a slow client slows its origin down.
+//
 // # Ownership
 //
-// A stream belongs to whoever holds its gate. There are three that may: the
-// handler's goroutine, which waits for Envoy's messages without the gate; the
-// stream's timer; and a drain. So an idle stream costs one goroutine, the one
-// that gRPC gives it anyway. See docs/adr/0003-stream-ownership-by-gate.md.
+// A stream belongs to whoever holds its gate. There are a few that may: the
+// handler's goroutine, which waits for Envoy's messages or an origin's bytes
+// without the gate; the stream's timer; a drain; and, while a second attempt is
+// being made or an inline stream goes on with what is fetched, the goroutine that
+// does it. So an idle stream costs one goroutine, the one that gRPC or net/http
+// gives it anyway. See docs/adr/0003-stream-ownership-by-gate.md.
 //
 // # What can go wrong
 //

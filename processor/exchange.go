@@ -64,6 +64,9 @@ type exchange struct {
 	trailed   bool   // it ended with trailers
 	answered  bool   // there is nothing else to be done
 
+	peeking bool // the filter stands in a cluster, and this is a try
+	only    bool // its client takes nothing but an event stream
+
 	duplex bool // by its static configuration, Envoy streams bodies through us
 }
 
@@ -151,6 +154,10 @@ func (x *exchange) readConfiguration(h *wire.Headers) {
 func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err error) {
 	r := newRequest(h.Fields)
 	x.armed, x.bodiless = r.has(pass.TicketHeader) || r.has(pass.PassHeader), h.EndOfStream
+	if x.peeks() {
+		done, err := x.peekRequest(h, &r)
+		return nil, done, err
+	}
 	if own, why := x.wayBack(&r); own {
 		return nil, true, x.skip(why)
 	}
@@ -203,6 +210,9 @@ func (x *exchange) skip(why bypass) error {
 }
 
 func (x *exchange) responseHeaders(h *wire.Headers) (runner, error) {
+	if x.peeking {
+		return x.peekResponse(h)
+	}
 	response := headers(h.Fields)
 	why := bypassNoRequest
 	if x.policy != nil {

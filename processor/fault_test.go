@@ -2,13 +2,16 @@ package processor
 
 import (
 	"bytes"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"holdfast/processor/live"
 	"holdfast/processor/splice"
 	"holdfast/processor/sse"
+	"holdfast/processor/upstream"
 )
 
 // faulty is a machine that works until its fuse has burnt down.
@@ -160,4 +163,104 @@ func TestFaultInHeaders(t *testing.T) {
 			t.Error("nobody is told")
 		}
 	})
+}
+
+// A held stream goes on as a copy while that is what its client lacks, and ends
+// honestly where only the machine knew.
+func TestFaultOfHeldStream(t *testing.T) {
+	for name, tt := range map[string]struct {
+		o       *attempts
+		fuse    func(splice.Input) bool
+		want    string
+		cut     bool
+		outcome string
+	}{
+		"first attempt": {
+			answering(sends(ev(1) + "id: 2\nda")), func(in splice.Input) bool {
+				c, ok := in.(splice.Chunk)
+				return ok && bytes.Contains(c.Bytes, []byte("id: 1"))
+			}, ev(1) + "id: 2\nda", false, "passed",
+		},
+		"first attempt, reset": {
+			answering(sends(ev(1), reset)), func(in splice.Input) bool { _, ok := in.(splice.Chunk); return ok },
+			ev(1), true, "passed",
+		},
+		"second attempt": {
+			answering(sends(ev(1), reset), sends(ev(1, 2))), func(in splice.Input) bool {
+				c, ok := in.(splice.Chunk)
+				return ok && c.Attempt == 1
+			}, ev(1), true, "cut",
+		},
+		"between attempts": {
+			answering(sends(ev(1), reset)), func(in splice.Input) bool { _, ok := in.(splice.Ended); return ok },
+			ev(1), true, "cut",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHolding(t, quiet, tt.o.serve, func(h *holding) {
+				h.srv.newMachine = func(now time.Time, p *splice.Policy, s splice.Start) machine {
+					return &faulty{Machine: splice.New(now, p, s), scanner: sse.NewScanner(0), fuse: tt.fuse}
+				}
+				r := h.open("/")
+				if tt.cut {
+					r.wantCut(tt.want)
+				} else {
+					r.wantEnd(tt.want)
+				}
+				h.wantOutcome(tt.outcome)
+				if n := h.dialer.Stats().Live; n != 0 {
+					t.Errorf("%d fetches are open", n)
+				}
+			})
+		})
+	}
+}
+
+// brokenStrategy fails wherever it is asked.
+type brokenStrategy struct {
+	upstream.Strategy
+	in string
+}
+
+func (b *brokenStrategy) Watches() bool { return b.in == "observe" }
+
+func (b *brokenStrategy) Observe(upstream.Event) { panic("observe") }
+
+func (b *brokenStrategy) Request(cursor string) (upstream.Request, bool) {
+	if b.in == "request" {
+		panic("request")
+	}
+	return b.Strategy.Request(cursor)
+}
+
+func TestFaultOfStrategy(t *testing.T) {
+	for _, in := range []string{"observe", "request"} {
+		t.Run(in, func(t *testing.T) {
+			inHolding(t, quiet, nil, func(h *holding) {
+				o := answering(func(w http.ResponseWriter, r *http.Request) {
+					h.srv.live.Each(func(_ live.ID, s live.Source) {
+						t.Error("it is too early for a stream")
+					})
+					beginEvents(w)
+					say(w, ": hello\n\n")
+					elapse(time.Second)
+					h.srv.live.Each(func(_ live.ID, s live.Source) {
+						st := s.(*relayed)
+						st.gate.lock()
+						st.origin.strategy = &brokenStrategy{st.origin.strategy, in}
+						st.gate.unlock()
+					})
+					say(w, "%s", ev(1))
+					elapse(time.Second)
+					reset()
+				})
+				h.serve = o.serve
+				h.open("/").wantCut(": hello\n\n" + ev(1))
+				h.wantOutcome("cut")
+				if n := h.logs.FilterMessageSnippet("fault of a resume strategy").Len(); n != 1 {
+					t.Errorf("%d lines about the fault", n)
+				}
+			})
+		})
+	}
 }

@@ -97,7 +97,9 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 			"refused (no answer), unavailable (the server cannot now), denied (it will not), unresumable (there is no request to make), "+
 			"broken (it ended before anything new came), unproven (it does not continue what was sent), abandoned (the stream ended first).", "policy", "result"),
 		retries: r.counters("envoy_retries_total", "Times Envoy was asked for a response again, by why: "+
-			"stall (silence), reset, early_end (a clean end that may not be the end), no_answer, status.", "policy", "reason"),
+			"stall (silence), reset, early_end (a clean end that may not be the end), no_answer, status; "+
+			"and in upstream position, where another host is tried: first_event (retry_when), bad_status, not_event_stream, "+
+			"silence (before the first event), ejected (by the health monitor).", "policy", "reason"),
 		resumeTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "holdfast_resume_seconds",
 			Help:    "Time from seeing a failure of the upstream until the first new event after it was handed on.",

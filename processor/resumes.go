@@ -90,9 +90,20 @@ const (
 	retryEarlyEnd              // a clean end that may not be the end
 	retryRefused               // no answer came
 	retryStatus                // an answer that was no continuation, but may be followed by one
-	retryReasons               // how many there are
+
+	// In upstream position: why another host is to be tried.
+
+	retryFirstEvent // the policy's retry_when
+	retryBadStatus  // 5xx
+	retryNotStream  // something else, for a client that wants an event stream
+	retrySilence    // no first event in time
+	retryEjected    // by the health monitor
+	retryReasons    // how many there are
 )
 
 func (r retry) String() string {
-	return [...]string{"stall", "reset", "early_end", "no_answer", "status"}[r]
+	return [...]string{
+		"stall", "reset", "early_end", "no_answer", "status",
+		"first_event", "bad_status", "not_event_stream", "silence", "ejected",
+	}[r]
 }

@@ -244,7 +244,7 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 			return // the client's side is over, as its reader will say
 		}
 		if st.origin != nil {
-			st.origin.delivered(rd.ToClient)
+			st.delivered(rd.ToClient)
 		}
 	}
 	if rd.Save {

@@ -19,8 +19,11 @@ const UpstreamHeader = "x-holdfast-upstream"
 
 var upstreamHeader = textproto.CanonicalMIMEHeaderKey(UpstreamHeader) //nolint:gochecknoglobals // a constant
 
-// takeTarget reads who answered, and removes the header.
+var retryHeader = textproto.CanonicalMIMEHeaderKey(RetryHeader) //nolint:gochecknoglobals // a constant
+
+// takeTarget reads who answered, and removes the headers that are for us.
 func takeTarget(h http.Header) health.Target {
+	delete(h, retryHeader)
 	values := h[upstreamHeader]
 	if len(values) == 0 {
 		return health.Target{}

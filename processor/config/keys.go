@@ -238,7 +238,7 @@ func policyKeys() []key {
 			bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].health.connect_timeout", doc: "Longest wait for the answer to a request that resumes a stream.",
+			path: "policies[].health.connect_timeout", doc: "Longest wait for the answer to a request that resumes a stream, and for the first event where `retry_when` waits for it.",
 			bounds: durations(time.Millisecond, day),
 		},
 		{
@@ -280,7 +280,7 @@ func policyKeys() []key {
 			shape: "list of entries",
 		},
 		{
-			path: "policies[].retry_when", doc: "First events that mean another host should be tried; entries as in `complete_when`.",
+			path: "policies[].retry_when", doc: "First events that mean another host should be tried; entries as in `complete_when`. Where the filter also stands in the cluster (upstream position), the response then waits for its first event, at most `health.connect_timeout`, and requests of any method count as repeatable.",
 			zero: "none", shape: "list of entries",
 		},
 	}
