@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,6 +45,8 @@ func (*runCmd) Help() string {
     ready http://127.0.0.1:8080
 
 Everything else goes to standard error. Sockets between the two are in a private directory, so any number of these can run side by side with --listen 127.0.0.1:0 --admin 127.0.0.1:0.
+
+Event streams run inline, unless a policy of the configuration says mode: hold: then Holdfast fetches such streams itself, and they go on whatever happens to the upstream.
 
 SIGINT and SIGTERM drain: new requests are refused, event streams end between two events, other requests have until drain.deadline of the configuration. A second signal ends at once. Envoy never outlives holdfast, whatever happens to it.
 
@@ -87,7 +90,9 @@ func (c *runCmd) Run(p *program) error {
 			log.Warn("cannot remove the private directory", zap.Error(err))
 		}
 	}()
-	o.Loopback, o.Relay = privateWayBack(cfg, dir)
+	if asksToHold(cfg) {
+		o.Loopback, o.Relay = privateWayBack(cfg, dir)
+	}
 	svc, err := newService(cfg, log, level, nil)
 	if err != nil {
 		return err
@@ -136,6 +141,13 @@ func (c *runCmd) options(admin string) (envoy.Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// asksToHold reports whether a policy names hold mode. As long as none does, run
+// gives auto no way back to the upstream, so it means inline: hold mode is young,
+// and is for those who ask for it.
+func asksToHold(cfg *config.Config) bool {
+	return slices.ContainsFunc(cfg.Policies, func(p config.PolicyConfig) bool { return p.Mode == "hold" })
 }
 
 // privateWayBack puts both sockets of hold mode into the private directory,

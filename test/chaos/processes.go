@@ -128,6 +128,7 @@ type gateway struct {
 // is not to be waited for.
 const config = `policies:
 - name: default
+  mode: hold
   backoff: {base: 50ms, max: 500ms, retries: 100}
 `
 

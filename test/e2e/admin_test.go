@@ -12,7 +12,7 @@ import (
 func TestAdminPort(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	for _, path := range []string{"/livez", "/readyz", "/metrics", "/api/v1/streams", "/api/v1/sessions", "/api/v1/config", "/debug/pprof/"} {
 		if status, body := gw.Fetch(t, path); status != http.StatusOK {
 			t.Errorf("GET %s: %d %s", path, status, body)
@@ -42,13 +42,13 @@ func TestAdminPort(t *testing.T) {
 		return len(streams.Streams) == 1 && streams.Streams[0].Events == 3
 	})
 	got := streams.Streams[0]
-	if got.Policy != "default" || got.Mode != "hold" || got.Method != http.MethodGet || got.Path != path || got.Cursor != "3" {
+	if got.Policy != "default" || got.Mode != "inline" || got.Method != http.MethodGet || got.Path != path || got.Cursor != "3" {
 		t.Errorf("the live stream is listed as %+v", got)
 	}
 	if want := strings.TrimPrefix(origin.URL, "http://"); got.Upstream != want {
 		t.Errorf("its upstream is %q, want %q", got.Upstream, want)
 	}
-	gw.WantMetric(t, 1, "holdfast_streams_active", "mode=hold")
+	gw.WantMetric(t, 1, "holdfast_streams_active", "mode=inline")
 	gw.WantMetric(t, 1, "holdfast_sessions")
 	x.End()
 	s.WantEnd(t)
@@ -57,7 +57,7 @@ func TestAdminPort(t *testing.T) {
 func TestSessionsCanBeSeenAndDropped(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	c := conversation{t: t, gw: gw, origin: origin, path: origin.Path(""), header: []string{"mcp-session-id", "m"}}
 	c.turn("", events(1, 3), events(1, 3))
 	c.turn("3", events(3, 4), events(4, 4))

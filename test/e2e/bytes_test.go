@@ -90,7 +90,7 @@ func TestBytesPassUnchanged(t *testing.T) {
 func TestEveryCutPasses(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	const first = "data: first\n\n"
 	const text = "id: 1\r\ndata: \xe2\x82\xac\r\n\r\n: note\r\n\r\nid: 2\rdata: b\r\rdata: c\n\n"
 	for cut := range len(text) + 1 {
@@ -117,7 +117,7 @@ func TestEveryCutPasses(t *testing.T) {
 func TestUnfinishedEventIsHeldBack(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	path := origin.Path("")
 	s := gw.Get(t, path)
 	x := origin.Accept(t, path)
@@ -146,7 +146,7 @@ func TestCutReachesTheClientAsCut(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
 	for _, upstream := range []string{origin.URL, origin.H2URL()} {
-		gw := harness.Run(t, upstream, asItEnds)
+		gw := harness.Run(t, upstream, "")
 		for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
 			for name, cut := range map[string]func(*harness.Exchange){"abort": (*harness.Exchange).Abort, "reset": (*harness.Exchange).Reset} {
 				scheme, _, _ := strings.Cut(upstream, ":")
@@ -174,7 +174,7 @@ func TestTrailersPass(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
 	for _, upstream := range []string{origin.URL, origin.H2URL()} {
-		gw := harness.Run(t, upstream, asItEnds)
+		gw := harness.Run(t, upstream, "")
 		for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
 			for name, body := range map[string]string{"events": events(1, 3), "unfinished event": "data: ha", "both": events(1, 3) + "data: ha"} {
 				scheme, _, _ := strings.Cut(upstream, ":")
@@ -199,7 +199,7 @@ func TestTrailersPass(t *testing.T) {
 func TestStatusHeadersAndTrailersPass(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
 		t.Run(string(protocol), func(t *testing.T) {
 			t.Parallel()
@@ -241,7 +241,7 @@ func TestStatusHeadersAndTrailersPass(t *testing.T) {
 func TestPostPasses(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	path := origin.Path("")
 	s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: `{"stream":true}`, Header: []string{"content-type", "application/json"}})
 	x := origin.Accept(t, path)

@@ -41,10 +41,10 @@ func (c conversation) turn(cursor, sends, clientGets string) {
 
 const dedupConfig = `
 policies:
-- {name: always, match: {path_prefix: /always/}, dedup: always, resume: none}
-- {name: "off", match: {path_prefix: /off/}, dedup: "off", resume: none}
-- {name: small, match: {path_prefix: /small/}, replay: {events: 3}, resume: none}
-- {name: overlap, resume: none}
+- {name: always, match: {path_prefix: /always/}, dedup: always}
+- {name: "off", match: {path_prefix: /off/}, dedup: "off"}
+- {name: small, match: {path_prefix: /small/}, replay: {events: 3}}
+- {name: overlap}
 `
 
 func TestOverlapIsRemoved(t *testing.T) {
@@ -217,13 +217,13 @@ func TestOverlapIsRemoved(t *testing.T) {
 func TestDroppedEventsAreCounted(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	c := conversation{t: t, gw: gw, origin: origin, path: origin.Path(""), header: []string{"mcp-session-id", "m"}}
 	c.turn("", events(1, 3), events(1, 3))
 	c.turn("3", events(1, 5), events(4, 5))
 	gw.WantMetric(t, 3, "holdfast_duplicates_dropped_total", "policy=default")
 	gw.WantMetric(t, 8, "holdfast_events_total", "policy=default")
-	gw.WantMetric(t, 2, "holdfast_streams_total", "policy=default", "mode=hold", "outcome=complete")
+	gw.WantMetric(t, 2, "holdfast_streams_total", "policy=default", "mode=inline", "outcome=complete")
 }
 
 // TestStoredCursorIsNeverInjected: a client that comes back without
@@ -232,7 +232,7 @@ func TestDroppedEventsAreCounted(t *testing.T) {
 func TestStoredCursorIsNeverInjected(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	c := conversation{t: t, gw: gw, origin: origin, path: origin.Path(""), header: []string{"mcp-session-id", "m"}}
 	for i, cursor := range []string{"", "3", "", "tÿ=?", ""} {
 		c.turn(cursor, events(10*i+1, 10*i+3), events(10*i+1, 10*i+3))

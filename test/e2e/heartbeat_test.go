@@ -35,7 +35,7 @@ func (c clock) tick(t *testing.T, n int) {
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, "limits: {event_bytes: 8KiB}\npolicies: [{name: fast, heartbeat: 50ms, mode: inline, resume: none}]\n")
+	gw := harness.Run(t, origin.URL, "limits: {event_bytes: 8KiB}\npolicies: [{name: fast, heartbeat: 50ms}]\n")
 	// A heartbeat may be a comment line alone or one with a blank line behind.
 	const several = 6
 

@@ -54,7 +54,7 @@ func TestOneHostIsDown(t *testing.T) {
 	up, down := harness.NewOrigin(t), harness.NewOrigin(t)
 	path := up.Body("", events(1, 3))
 	down.Down()
-	gw := harness.Run(t, down.URL, asItEnds, "--upstream", up.URL)
+	gw := harness.Run(t, down.URL, holds+"- {name: default, resume: none}\n", "--upstream", up.URL)
 	for range 10 {
 		gw.Get(t, path).WantBody(t, events(1, 3))
 	}

@@ -13,10 +13,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// asItEnds is for tests that are about something else than resuming: an origin's
-// end is then the stream's, and is not asked about.
-const asItEnds = "policies: [{name: default, resume: none}]\n"
-
 // event writes one event as most servers do.
 func event(id, data string) string {
 	if id == "" {

@@ -16,7 +16,7 @@ policies:
 - {name: observe, match: {path_prefix: /observe/}, mode: observe}
 - {name: "off", match: {path_prefix: /off/}, mode: "off"}
 - {name: nobody, match: {path_prefix: /nobody/}, rollout: 0}
-- {name: api, match: {path_prefix: /api/, methods: [GET], headers: {x-stream: "1"}}, resume: none}
+- {name: api, match: {path_prefix: /api/, methods: [GET], headers: {x-stream: "1"}}}
 `
 
 func TestObserveForwardsBytesAsTheyCome(t *testing.T) {
@@ -93,7 +93,7 @@ func TestRequestsNoPolicyWants(t *testing.T) {
 func TestOtherAnswersAreBypassed(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 
 	random := rand.NewChaCha8([32]byte{1})
 	download := make([]byte, 10<<20)
@@ -132,7 +132,7 @@ func TestOtherAnswersAreBypassed(t *testing.T) {
 func TestCompressedStreamPassesUntouched(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 
 	var packed bytes.Buffer
 	zw := gzip.NewWriter(&packed)
@@ -166,7 +166,7 @@ func TestCompressedStreamPassesUntouched(t *testing.T) {
 func TestOnlyEventStreamsAreAskedForInTheClear(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	for _, tc := range []struct{ accept, want string }{
 		{"text/event-stream", "identity"},
 		{"application/json, text/event-stream", "identity"},
@@ -190,7 +190,7 @@ func TestOnlyEventStreamsAreAskedForInTheClear(t *testing.T) {
 func TestHead(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
 		path := origin.Handle("", func(x *harness.Exchange) { x.Stream() })
 		s := gw.Open(t, path, harness.Request{Method: http.MethodHead, Protocol: protocol})

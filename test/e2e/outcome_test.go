@@ -13,12 +13,11 @@ const outcomeConfig = `
 policies:
 - name: chat
   match: {path_prefix: /chat/}
-  resume: none
   complete_when:
   - {data: "[DONE]"}
   - {event: message_stop}
   - {json: {type: response.completed}}
-- {name: plain, resume: none}
+- {name: plain}
 `
 
 // TestOutcomes: every stream ends as exactly one thing, and a stream that knows
@@ -148,7 +147,7 @@ func TestUnmetEndIsAborted(t *testing.T) {
 func TestLogSaysWhatHappened(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, asItEnds)
+	gw := harness.Run(t, origin.URL, "")
 	const secret = "s3cr3t-of-the-client"
 	c := conversation{t: t, gw: gw, origin: origin, path: origin.Path("") + "?token=" + secret, header: []string{
 		"authorization", "Bearer " + secret, "mcp-session-id", secret, "cookie", "session=" + secret,
@@ -156,7 +155,7 @@ func TestLogSaysWhatHappened(t *testing.T) {
 	c.turn("", events(1, 3), events(1, 3))
 	c.turn("3", events(1, 4), events(4, 4))
 	path, _, _ := strings.Cut(c.path, "?")
-	gw.WantLog(t, map[string]string{"path": path, "policy": "default", "mode": "hold", "outcome": "complete", "events": "3", "duplicates": "0"})
+	gw.WantLog(t, map[string]string{"path": path, "policy": "default", "mode": "inline", "outcome": "complete", "events": "3", "duplicates": "0"})
 	gw.WantLog(t, map[string]string{"path": path, "outcome": "complete", "events": "4", "duplicates": "3"})
 
 	for _, page := range []string{"/metrics", "/api/v1/sessions", "/api/v1/streams", "/api/v1/config"} {
