@@ -11,7 +11,7 @@ COMMIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || true)
 # Time each fuzz target runs in `make fuzz`.
 FUZZTIME   ?= 20s
 # Percentage of statements that tests must reach.
-COVER_FLOOR ?= 85
+COVER_FLOOR ?= 90
 # Packages that start a real Envoy; they need bin/holdfast and .tools/envoy.
 E2E        := ./test/e2e/...
 
