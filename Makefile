@@ -13,7 +13,7 @@ FUZZTIME   ?= 20s
 # Flags of `make chaos`; go run ./test/chaos -help lists them.
 CHAOS      ?=
 # Percentage of statements that tests must reach.
-COVER_FLOOR ?= 80
+COVER_FLOOR ?= 90
 # Packages that start a real Envoy; they need bin/holdfast and .tools/envoy.
 E2E        := ./test/e2e/...
 
