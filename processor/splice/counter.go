@@ -1,5 +1,7 @@
 package splice
 
+import "bytes"
+
 // counterState knows whether the origin numbers its events one by one. Only then
 // does an id tell that events are missing before it: of ids that merely rise,
 // the next one may be any.
@@ -37,7 +39,7 @@ func (c *counterState) skips(before, id []byte) bool {
 func follows(a, b []byte) bool {
 	x, i, ok := numberAtEnd(a)
 	y, j, ok2 := numberAtEnd(b)
-	return ok && ok2 && string(a[:i]) == string(b[:j]) && y == x+1
+	return ok && ok2 && bytes.Equal(a[:i], b[:j]) && y == x+1
 }
 
 // numberAtEnd returns the number that an id ends in, and where it begins.
