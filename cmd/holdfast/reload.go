@@ -34,13 +34,13 @@ type reloader struct {
 	seen    string // at the last look
 }
 
-// notifyReload catches SIGHUP. It comes before anything else that a program
-// does: until then the signal ends it, and a supervisor that has just changed a
-// file does not wait for us to be ready.
-func notifyReload() (hup <-chan os.Signal, forget func()) {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP)
-	return c, func() { signal.Stop(c) }
+// notifyReload catches SIGHUP, for good. It comes before anything else that a
+// program does: until then the signal ends it, and a supervisor that has just
+// changed a file does not wait for us to be ready.
+func notifyReload() <-chan os.Signal {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	return hup
 }
 
 // run works until ctx ends.

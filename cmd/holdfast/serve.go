@@ -40,8 +40,7 @@ Examples:
 func (c *serveCmd) Run(p *program) error {
 	stop := notifyStop()
 	defer stop.forget()
-	hup, forget := notifyReload()
-	defer forget()
+	hup := notifyReload()
 
 	cfg, log, level, err := setup(p, c.Config, c.Admin, c.Listen)
 	if err != nil {

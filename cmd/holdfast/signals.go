@@ -29,10 +29,9 @@ func notifyStop(more ...os.Signal) *stopSignals {
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, append(more, syscall.SIGINT, syscall.SIGTERM)...)
 	s, forget := watchStop(c)
-	s.forgets = func() {
-		signal.Stop(c)
-		forget()
-	}
+	// The signals stay caught: one that comes after the last was acted upon must
+	// not end a program that is cleaning up behind itself.
+	s.forgets = forget
 	return s
 }
 
