@@ -148,7 +148,7 @@ func setup(p *program, path, admin, listenAt string) (*config.Config, *zap.Logge
 	if err != nil {
 		return nil, nil, zap.AtomicLevel{}, usage(err)
 	}
-	tuneCollector(p.place.Getenv)
+	limitMemory(p.place.Getenv)
 	log, level := newLogger(cfg.Log, path != "", p.stderr)
 	return cfg, log, level, nil
 }
