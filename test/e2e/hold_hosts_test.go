@@ -8,7 +8,9 @@ import (
 )
 
 // TestAnotherHostTakesOver: of two hosts one is always away, and it is Envoy that
-// finds the other: each failure costs one fetch.
+// finds the other. Mostly each failure costs one fetch. But the hosts fail so often
+// here that Envoy may have ejected the one that is there, for ten seconds: then the
+// stream waits for it.
 func TestAnotherHostTakesOver(t *testing.T) {
 	t.Parallel()
 	one, two := harness.NewOrigin(t), harness.NewOrigin(t)
@@ -26,7 +28,7 @@ func TestAnotherHostTakesOver(t *testing.T) {
 	path := one.Handle("", next)
 	two.Handle("", next)
 	hosts := map[string]*harness.Origin{one.URL: one, two.URL: two}
-	gw := harness.Run(t, one.URL, quick, "--upstream", two.URL)
+	gw := harness.Run(t, one.URL, holds+"- {name: default, heartbeat: 0s, backoff: {base: 20ms, max: 200ms, retries: 1000}}\n", "--upstream", two.URL)
 	s := gw.Get(t, path)
 	s.Want(t, events(1, 1))
 
@@ -44,7 +46,9 @@ func TestAnotherHostTakesOver(t *testing.T) {
 		s.Want(t, events(n+1, n+1))
 		host.Up(t)
 	}
-	gw.WantMetric(t, failures, "holdfast_envoy_retries_total")
+	if n := gw.Metric(t, "holdfast_envoy_retries_total"); n < failures {
+		t.Errorf("Envoy was told to retry %v times, want at least %d", n, failures)
+	}
 	s.Close()
 }
 
