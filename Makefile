@@ -86,7 +86,7 @@ check-generate: ## Fail if generated files are out of date
 	@bash test/tools/check-generate
 
 .PHONY: demo
-demo: build envoy ## Show it: one client through Holdfast beside one without
+demo: build envoy ## Show it: kill an origin 20 times, plain Envoy beside Holdfast (30 s)
 	$(GO) run ./examples/demo
 
 .PHONY: ci

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -15,43 +14,65 @@ import (
 
 // tally is what a client has seen so far.
 type tally struct {
-	events     int // different ones
-	repeats    int // events it had already
-	lost       int // events it should have by now, and has not
-	reconnects int
-	newest     int // highest number seen
-	disorder   bool
-	total      int
+	events      int // different ones
+	repeated    int // events it had already
+	newest      int // highest number seen
+	disorder    bool
+	connections int           // requests made
+	errors      int           // of these, refused or broken off
+	first       int           // events that the first connection brought
+	silence     time.Duration // longest time between two new events
 }
 
-// subscription is a client that reads the feed until the origin says that there
-// is no more. It is an ordinary one: it reconnects when a stream ends, after the
-// time it was told, and says what it saw last.
+// lost are events that it should have by now, and has not.
+func (t tally) lost() int { return t.newest - t.events }
+
+// subscription is a client that reads the feed until it is told to leave. It is
+// an ordinary one: when its connection fails it reconnects, after the time it was
+// told, and says what it saw last. It is more patient than the standard demands,
+// by which an EventSource that is answered 503 never tries again.
 type subscription struct {
-	done     chan error // its end, once; nil: the origin had no more
+	failed   chan struct{} // closed when it ended otherwise than by leaving
+	err      error         // why, after failed
 	finished chan struct{}
 
-	mu   sync.Mutex
-	seen map[int]bool
-	t    tally
+	mu    sync.Mutex
+	seen  map[int]bool
+	t     tally
+	last  time.Time // when the newest event came
+	until int       // the event after which to leave; 0: not told yet
 }
-
-// errNoMore is the answer 204, which tells a client not to come back:
-// https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
-var errNoMore = errors.New("no more events")
 
 func subscribe(ctx context.Context, url string, o options) *subscription {
 	s := &subscription{
-		done:     make(chan error, 1),
+		failed:   make(chan struct{}),
 		finished: make(chan struct{}),
-		seen:     make(map[int]bool, o.events),
-		t:        tally{total: o.events},
+		seen:     map[int]bool{},
 	}
 	go func() {
 		defer close(s.finished)
-		s.done <- s.read(ctx, url, o.retry)
+		if s.err = s.read(ctx, url, o.retry); s.err != nil {
+			close(s.failed)
+		}
 	}()
 	return s
+}
+
+// leaveAfter tells the client to leave once it has event n.
+func (s *subscription) leaveAfter(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until = n
+}
+
+// left says whether it has done so.
+func (s *subscription) left() bool {
+	select {
+	case <-s.finished:
+		return true
+	default:
+		return false
+	}
 }
 
 // wait until the client has gone, and its connections with it.
@@ -64,27 +85,28 @@ func (s *subscription) tally() tally {
 }
 
 func (s *subscription) read(ctx context.Context, url string, retry time.Duration) error {
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	// Over HTTP/1.1 Envoy tells a client of a reset only a second later
+	// (delayed_close_timeout); over HTTP/2 it does so at once.
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
 	// A transport of its own, so that no connection outlives this client.
-	transport := &http.Transport{DisableCompression: true}
+	transport := &http.Transport{Protocols: &protocols, DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	client := &sse.Client{
-		HTTPClient: &http.Client{Transport: transport},
-		Backoff:    sse.Backoff{InitialInterval: retry, MaxInterval: 5 * retry, MaxRetries: 20},
-		OnRetry: func(error, time.Duration) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.t.reconnects++
-		},
-		ResponseValidator: func(r *http.Response) error {
-			if r.StatusCode == http.StatusNoContent {
-				return errNoMore
+		HTTPClient: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			s.count(func(t *tally) { t.connections++ })
+			resp, err := transport.RoundTrip(r)
+			if err == nil && resp.StatusCode >= http.StatusInternalServerError {
+				// An error rather than an answer, so that the client tries again.
+				resp.Body.Close()
+				return nil, fmt.Errorf("answered %s", resp.Status)
 			}
-			if err := sse.DefaultValidator(r); err != nil {
-				said, _ := io.ReadAll(io.LimitReader(r.Body, 200))
-				return fmt.Errorf("%w: %q", err, said)
-			}
-			return nil
-		},
+			return resp, err
+		})},
+		Backoff: sse.Backoff{InitialInterval: retry, MaxInterval: 5 * retry, MaxRetries: 50},
+		OnRetry: func(error, time.Duration) { s.count(func(t *tally) { t.errors++ }) },
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody) //nolint:gosec // G704: the URL is our own gateway's
 	if err != nil {
@@ -92,52 +114,66 @@ func (s *subscription) read(ctx context.Context, url string, retry time.Duration
 	}
 	// What cannot be understood ends the demo, but not from within the callback.
 	var odd error
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	conn := client.NewConnection(r.WithContext(ctx))
+	left := false
+	conn := client.NewConnection(r)
 	conn.SubscribeToAll(func(e sse.Event) {
-		if err := s.record(e); err != nil && odd == nil {
-			odd = err
-			cancel()
+		if odd == nil && !left {
+			if left, odd = s.record(e, time.Now()); left || odd != nil {
+				leave()
+			}
 		}
 	})
 	err = conn.Connect()
-	switch {
-	case odd != nil:
+	if left || odd != nil {
 		return odd
-	case errors.Is(err, errNoMore):
-		return nil
-	default:
-		return err
 	}
+	return err
 }
 
-func (s *subscription) record(e sse.Event) error {
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements [http.RoundTripper].
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (s *subscription) count(change func(*tally)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.t)
+}
+
+// record takes in an event and says whether it is the last one wanted.
+func (s *subscription) record(e sse.Event, now time.Time) (last bool, err error) {
 	if e.Data == "" {
-		return nil // a retry hint alone; a browser would not dispatch it
+		return false, nil // a retry hint alone; a browser would not dispatch it
 	}
+	// Events are told apart by the number in their data: ids are what the demo is
+	// about, so it must not believe them.
 	var d struct {
 		N int `json:"n"`
 	}
 	if err := json.Unmarshal([]byte(e.Data), &d); err != nil {
-		return fmt.Errorf("an event that the origin did not send: %q", e.Data)
+		return false, fmt.Errorf("an event that the origin did not send: %q", e.Data)
 	}
-	// Events are told apart by the number in their data: ids are what the demo is
-	// about, so it must not believe them.
+	if d.N < 1 {
+		return false, errors.New("an event without a number: " + e.Data)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &s.t
-	switch {
-	case s.seen[d.N]:
-		t.repeats++
-	case d.N < t.newest:
-		t.disorder = true
-		fallthrough
-	default:
-		s.seen[d.N] = true
-		t.events++
-		t.newest = max(t.newest, d.N)
+	if s.seen[d.N] {
+		t.repeated++
+		return false, nil
 	}
-	t.lost = t.newest - t.events
-	return nil
+	s.seen[d.N] = true
+	t.events++
+	t.disorder = t.disorder || d.N < t.newest
+	t.newest = max(t.newest, d.N)
+	if t.connections == 1 {
+		t.first = t.events
+	}
+	if !s.last.IsZero() {
+		t.silence = max(t.silence, now.Sub(s.last))
+	}
+	s.last = now
+	return s.until > 0 && d.N >= s.until, nil
 }

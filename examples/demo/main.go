@@ -1,9 +1,10 @@
-// Command demo shows what Holdfast is for. It starts an origin whose event
-// streams end early and repeat themselves (examples/origin), Envoy and Holdfast
-// in front of it, and two clients of the same kind: one goes straight to the
-// origin, one through Holdfast. Then it compares what they saw.
+// Command demo shows what Holdfast is for. It starts an origin of event streams
+// (examples/origin) with two proxies before it, plain Envoy and `holdfast run`,
+// and a client of the same kind behind each. Then it kills the origin, again and
+// again, and compares what the clients saw.
 //
-// It exits with 0 only if the figures are right.
+// It exits with 0 only if the client behind Holdfast got every event once over
+// its one connection.
 package main
 
 import (
@@ -13,11 +14,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -50,14 +48,14 @@ func demo() (exitCode int) {
 	return 0
 }
 
-// options of the demo. The feed's are those of the example origin.
+// options of the demo.
 type options struct {
 	holdfast, envoy, origin string
 
-	events     int
+	kills      int
+	between    int
 	rate       float64
 	overReplay int
-	endEvery   int
 	retry      time.Duration
 }
 
@@ -66,18 +64,18 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	s := flag.NewFlagSet("demo", flag.ContinueOnError)
 	s.SetOutput(stderr)
 	s.StringVar(&o.holdfast, "holdfast", "bin/holdfast", "the holdfast program")
-	s.StringVar(&o.envoy, "envoy", "", "the Envoy program (default: holdfast looks for one)")
+	s.StringVar(&o.envoy, "envoy", "", "the Envoy program (default: $HOLDFAST_ENVOY, one on the PATH, or .tools/envoy)")
 	s.StringVar(&o.origin, "origin", "", "the example origin, if it is built already (default: build it)")
-	s.IntVar(&o.events, "events", 120, "how many events there are")
-	s.Float64Var(&o.rate, "rate", 12, "events per second; 0 for as fast as possible")
-	s.IntVar(&o.overReplay, "over-replay", 4, "events the origin repeats to a client that returns")
-	s.IntVar(&o.endEvery, "end-every", 12, "events after which the origin ends a stream")
+	s.IntVar(&o.kills, "kills", 20, "how often the origin is killed")
+	s.IntVar(&o.between, "between", 5, "events that both clients get before the next kill")
+	s.Float64Var(&o.rate, "rate", 15, "events per second; 0 for as fast as possible")
+	s.IntVar(&o.overReplay, "over-replay", 3, "events the origin repeats to whoever comes back")
 	s.DurationVar(&o.retry, "retry", 200*time.Millisecond, "how long clients are told to wait before they return")
 	if err := s.Parse(args); err != nil {
 		return o, err
 	}
-	if s.NArg() > 0 || o.overReplay < 1 || o.endEvery < 1 || o.events <= o.endEvery {
-		err := errors.New("nothing to compare: --over-replay and --end-every must be positive, --events larger than --end-every, and there are no arguments")
+	if s.NArg() > 0 || o.kills < 1 || o.between < 1 {
+		err := errors.New("nothing to compare: --kills and --between must be positive, and there are no arguments")
 		fmt.Fprintln(stderr, err)
 		return o, err
 	}
@@ -86,8 +84,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 
 const (
 	startTimeout = 30 * time.Second // for a cold Envoy on a busy machine; it takes one
-	patience     = 30 * time.Second // beyond what the feed itself takes
-	refresh      = 100 * time.Millisecond
+	patience     = 30 * time.Second // for both clients to get the next events
+	poll         = 10 * time.Millisecond
 )
 
 // run is the demo: it returns nil if the figures are right. Whatever it started
@@ -99,15 +97,15 @@ func run(ctx context.Context, o options, scr *screen) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // what is left in a directory for such things does no harm
 
-	scr.printf("An origin sends %d numbered events. It ends each response after %d of them, and repeats %d to a client\n"+
-		"that comes back. Two clients read it to the end: one straight from it, one through Holdfast.\n\n",
-		o.events, o.endEvery, o.overReplay)
+	scr.printf("An origin streams numbered events. Two clients of the same kind read them, one\n"+
+		"through plain Envoy, one through Holdfast. The origin's process is killed\n"+
+		"(SIGKILL) and started again, %d times.\n\n", o.kills)
 	s, err := start(ctx, o, dir)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	scr.printf("  origin    %s\n  Holdfast  %s\n  admin     %s\n\n", s.originURL, s.gatewayURL, s.adminURL)
+	scr.printf("  origin       %s\n  plain Envoy  %s\n  Holdfast     %s (admin %s)\n\n", s.originURL, s.plain.url, s.gatewayURL, s.adminURL)
 
 	r, err := s.compare(ctx, o, scr)
 	if err != nil {
@@ -115,129 +113,4 @@ func run(ctx context.Context, o options, scr *screen) error {
 	}
 	scr.report(r)
 	return r.verdict()
-}
-
-// stage is what the clients play on.
-type stage struct {
-	origin, gateway                 *process
-	originURL, gatewayURL, adminURL string
-}
-
-func start(ctx context.Context, o options, dir string) (_ *stage, err error) {
-	s := new(stage)
-	defer func() {
-		if err != nil {
-			s.stop()
-		}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-
-	if o.origin == "" {
-		o.origin = filepath.Join(dir, "origin")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.origin, "holdfast/examples/origin")
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("cannot build the example origin (run this in the project's directory): %w\n%s", err, out)
-		}
-	}
-	// Port 0 wherever a program tells which it took, so that nothing that runs
-	// already is in the way.
-	s.origin, err = startProcess("the origin", o.origin,
-		"--listen", "127.0.0.1:0",
-		"--events", strconv.Itoa(o.events),
-		"--rate", strconv.FormatFloat(o.rate, 'g', -1, 64),
-		"--over-replay", strconv.Itoa(o.overReplay),
-		"--end-every", strconv.Itoa(o.endEvery),
-		"--retry", o.retry.String(),
-		"--comments", "5",
-	)
-	if err != nil {
-		return nil, err
-	}
-	if s.originURL, err = s.origin.await(ctx, ""); err != nil {
-		return nil, err
-	}
-
-	if _, err := exec.LookPath(o.holdfast); err != nil {
-		return nil, fmt.Errorf("%w: `make build` makes bin/holdfast, --holdfast says where else it is", err)
-	}
-	admin, err := freePort(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.adminURL = "http://" + admin
-	args := []string{"run", "--upstream", s.originURL, "--listen", "127.0.0.1:0", "--admin", admin}
-	if o.envoy != "" {
-		args = append(args, "--envoy", o.envoy)
-	}
-	if s.gateway, err = startProcess("holdfast run", o.holdfast, args...); err != nil {
-		return nil, err
-	}
-	s.gatewayURL, err = s.gateway.await(ctx, "ready ") // if it misses Envoy it says so, and what to do
-	return s, err
-}
-
-// stop ends what was started, and waits for it.
-func (s *stage) stop() {
-	for _, p := range []*process{s.gateway, s.origin} {
-		if p != nil {
-			p.stop()
-		}
-	}
-}
-
-// compare runs both clients to their end and collects what there is to know.
-func (s *stage) compare(ctx context.Context, o options, scr *screen) (result, error) {
-	feed := patience
-	if o.rate > 0 {
-		feed += time.Duration(float64(o.events)/o.rate*float64(time.Second)) +
-			time.Duration(o.events/o.endEvery)*2*o.retry
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, feed, fmt.Errorf("the clients are not done after %v", feed))
-	defer cancel()
-
-	// The same request but for the names: the origin counts by client, and Holdfast
-	// takes the session key from the query.
-	direct := subscribe(ctx, s.originURL+"/events?client=direct", o)
-	through := subscribe(ctx, s.gatewayURL+"/events?client=holdfast&session=demo", o)
-	defer direct.wait()
-	defer through.wait()
-	defer cancel() // before the waits: deferred calls run last in, first out
-
-	tick := time.NewTicker(refresh)
-	defer tick.Stop()
-	for running := 2; running > 0; {
-		select {
-		case <-tick.C:
-			scr.progress(direct.tally(), through.tally())
-		case err := <-direct.done:
-			if err != nil {
-				return result{}, fmt.Errorf("the direct client: %w", err)
-			}
-			running--
-		case err := <-through.done:
-			if err != nil {
-				return result{}, fmt.Errorf("the client behind Holdfast: %w", err)
-			}
-			running--
-		case <-s.origin.exited:
-			return result{}, s.origin.died()
-		case <-s.gateway.exited:
-			return result{}, s.gateway.died()
-		case <-ctx.Done():
-			return result{}, context.Cause(ctx)
-		}
-	}
-	scr.progress(direct.tally(), through.tally())
-
-	r := result{events: o.events, direct: direct.tally(), through: through.tally()}
-	var err error
-	if r.sentDirect, err = sent(ctx, s.originURL, "direct"); err != nil {
-		return r, err
-	}
-	if r.sentThrough, err = sent(ctx, s.originURL, "holdfast"); err != nil {
-		return r, err
-	}
-	r.session, err = lookUp(ctx, s.adminURL)
-	return r, err
 }

@@ -33,7 +33,7 @@ func startProcess(name, path string, args ...string) (*process, error) {
 	ctx, end := context.WithCancel(context.Background())
 	p := &process{
 		name:   name,
-		cmd:    exec.CommandContext(ctx, path, args...),
+		cmd:    exec.CommandContext(ctx, path, args...), //nolint:gosec // G702: the user names the programs
 		end:    end,
 		lines:  make(chan string, 16),
 		exited: make(chan struct{}),
@@ -68,6 +68,12 @@ func startProcess(name, path string, args ...string) (*process, error) {
 func (p *process) stop() {
 	p.end()
 	<-p.exited
+}
+
+// kill ends the program without a chance to say goodbye.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may be gone already
+	p.stop()
 }
 
 // await returns the rest of the first line of output that begins with prefix.

@@ -4,18 +4,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 )
 
 // screen shows the demo: on a terminal a table that is drawn over itself,
-// elsewhere a line now and then.
+// elsewhere a row now and then. No line is wider than 80 columns.
 type screen struct {
 	w        io.Writer
 	terminal bool
 	drawn    int // lines of the table that stands on the terminal
-	lastLine time.Time
+	shown    time.Time
+	rows     int // printed elsewhere
+	kills    int // at the last of them
 }
 
 func newScreen(w io.Writer, terminal bool) *screen { return &screen{w: w, terminal: terminal} }
@@ -30,28 +31,61 @@ func (s *screen) printf(format string, args ...any) {
 	fmt.Fprintf(s.w, format, args...)
 }
 
-const plainEvery = 2 * time.Second
+const (
+	refresh   = 100 * time.Millisecond
+	killsARow = 5
+)
 
-func (s *screen) progress(direct, through tally) {
+func (s *screen) progress(kills, of int, plain, behind tally) {
 	if !s.terminal {
-		if now := time.Now(); now.Sub(s.lastLine) >= plainEvery {
-			s.lastLine = now
-			s.printf("  direct: %s | through Holdfast: %s\n", brief(direct), brief(through))
+		if kills >= s.kills+killsARow && kills%killsARow == 0 {
+			s.kills = kills
+			s.row(kills, plain, behind)
 		}
 		return
 	}
-	lines := []string{
-		fmt.Sprintf("%-12s%-34s%s", "", "direct", "through Holdfast"),
-		fmt.Sprintf("%-12s%-34s%s", "events", bar(direct), bar(through)),
-		row("repeats", direct.repeats, through.repeats),
-		row("lost", direct.lost, through.lost),
-		row("reconnects", direct.reconnects, through.reconnects),
+	if now := time.Now(); now.Sub(s.shown) >= refresh {
+		s.shown = now
+		s.erase()
+		s.drawn = s.table(kills, of, plain, behind)
 	}
-	s.erase()
+}
+
+// row is one of a table that grows downwards.
+func (s *screen) row(kills int, plain, behind tally) {
+	if s.rows == 0 {
+		s.printf("       ----------- plain Envoy ---------   ------------ Holdfast -----------\n" +
+			"kills  events conns errors lost repeated   events conns errors lost repeated\n")
+	}
+	s.rows++
+	cells := func(t tally) string {
+		return fmt.Sprintf("%6d %5d %6d %4d %8d", t.events, t.connections, t.errors, t.lost(), t.repeated)
+	}
+	s.printf("%5d  %s   %s\n", kills, cells(plain), cells(behind))
+}
+
+// table says where things stand, and returns how many lines it has.
+func (s *screen) table(kills, of int, plain, behind tally) int {
+	const width = 40
+	full := kills * width / of
+	lines := []string{
+		fmt.Sprintf("origin killed %*d of %d  [%s%s]", len(fmt.Sprint(of)), kills, of, strings.Repeat("#", full), strings.Repeat("-", width-full)),
+		"",
+		line("", "plain Envoy", "Holdfast"),
+		line("events", plain.events, behind.events),
+		line("connections", plain.connections, behind.connections),
+		line("errors", plain.errors, behind.errors),
+		line("lost", plain.lost(), behind.lost()),
+		line("repeated", plain.repeated, behind.repeated),
+	}
 	for _, l := range lines {
 		s.printf("  %s\n", l)
 	}
-	s.drawn = len(lines)
+	return len(lines)
+}
+
+func line(name string, plain, behind any) string {
+	return fmt.Sprintf("%-34s%14v%14v", name, plain, behind)
 }
 
 // erase removes the table from the terminal.
@@ -62,49 +96,33 @@ func (s *screen) erase() {
 	}
 }
 
-func brief(t tally) string {
-	return fmt.Sprintf("%3d events, %2d repeats, %d lost, %d reconnects", t.events, t.repeats, t.lost, t.reconnects)
-}
-
-func row(name string, direct, through int) string {
-	return fmt.Sprintf("%-12s%-34d%d", name, direct, through)
-}
-
-// bar shows how far a client is.
-func bar(t tally) string {
-	const width = 20
-	full := min(width, t.events*width/max(1, t.total))
-	return fmt.Sprintf("%-4d [%s%s]", t.events, strings.Repeat("#", full), strings.Repeat("-", width-full))
-}
-
 // report is the end: the figures, what Holdfast itself knows, and what it means.
 func (s *screen) report(r result) {
 	s.erase()
-	if !s.terminal {
+	if s.rows > 0 {
 		s.printf("\n")
 	}
-	line := func(name string, direct, through any) {
-		s.printf("  %-14s%10v%20v\n", name, direct, through)
-	}
-	line("", "direct", "through Holdfast")
-	line("events", r.direct.events, r.through.events)
-	line("repeats", r.direct.repeats, r.through.repeats)
-	line("lost", r.events-r.direct.events, r.events-r.through.events)
-	line("reconnects", r.direct.reconnects, r.through.reconnects)
-
-	last, dropped, trust := r.session.newest()
-	s.printf("\n  The session as Holdfast's admin API shows it:\n  %s\n", r.session.url)
-	for _, f := range [][2]string{
-		{"session key", r.session.Session},
-		{"last event id", last},
-		{"duplicates dropped", strconv.Itoa(dropped)},
-		{"event ids are", trust},
+	p, h := r.plain, r.behind
+	of := func(n int) string { return fmt.Sprintf("%d of %d", n, r.events) }
+	ms := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
+	for _, l := range []string{
+		line("", "plain Envoy", "Holdfast"),
+		line("origin killed", r.kills, r.kills),
+		line("events", of(p.events), of(h.events)),
+		line("connections", p.connections, h.connections),
+		line("errors", p.errors, h.errors),
+		line("lost", r.events-p.events, r.events-h.events),
+		line("repeated", p.repeated, h.repeated),
+		line("longest silence", ms(p.silence), ms(h.silence)),
+		line("for a client that never reconnects", of(p.first), of(h.first)),
 	} {
-		s.printf("    %-20s%s\n", f[0], f[1])
+		s.printf("  %s\n", l)
 	}
+	s.printf("\n  Holdfast's own account of the stream, /api/v1/streams on its admin port:\n"+
+		"  mode %s, %d resumes, %d repeats dropped\n", r.stream.Mode, r.stream.Resumes, r.stream.Duplicates)
 	if r.verdict() == nil {
-		s.printf("\n  The origin sent %d of its %d events a second time. The direct client had to put up with them;\n"+
-			"  through Holdfast the same client saw every event exactly once, in order.\n",
-			r.sentThrough.Repeats, r.events)
+		s.printf("\n  Through plain Envoy each death of the origin is an error that the client has\n" +
+			"  to deal with: connect again, say where it was, put up with what comes twice.\n" +
+			"  Through Holdfast it read every event once, in order, over one connection.\n")
 	}
 }
