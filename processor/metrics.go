@@ -114,6 +114,9 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 		r.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "holdfast_sessions", Help: "Sessions in the store.",
 		}, func() float64 { return float64(d.Len()) }))
+		r.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "holdfast_replay_bytes", Help: "Memory of the logs that this process keeps for clients that come back.",
+		}, func() float64 { return float64(d.LogBytes()) }))
 	}
 	for i := range m.active {
 		m.active[i] = active.WithLabelValues(config.Mode(i).String())

@@ -24,6 +24,9 @@ type Directory interface {
 	// Len is the number of sessions. A store shared by several processes may
 	// answer from what it learnt up to a flush interval ago.
 	Len() int
+
+	// LogBytes is the memory that the logs in this process hold.
+	LogBytes() int64
 }
 
 // Session is a copy of what is known of a session.
@@ -44,5 +47,14 @@ type Stream struct {
 	Live    bool
 	Saved   time.Time // the last Save or Advance; zero: none yet
 	Tracked int       // entries in the window
+	Log     LogInfo   // what there is of its log
 	State   State
+}
+
+// LogInfo is what a log is like.
+type LogInfo struct {
+	Oldest uint64 // Seq of the oldest record kept; Newest+1 if none is
+	Newest uint64 // Seq of the last record appended; zero: none yet, or no log
+	Bytes  int    // as LogLimits.Bytes counts
+	End    End
 }

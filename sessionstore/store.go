@@ -6,6 +6,9 @@
 // line. A client that reconnects begins a new stream on the same line, and finds
 // there what the earlier ones knew.
 //
+// Beside what a stream knows there may be what it sent: its Log, for a client that
+// comes back and does not have all of it.
+//
 // Implementations are in the packages below this one, and every one of them
 // passes test/storetest.
 package sessionstore
@@ -45,6 +48,9 @@ type Key struct {
 	Info    Info // shown to operators; the first Claim of a session decides it
 	Window  int  // entries of State.Window to keep, the newest; zero: DefaultWindow
 	Fresh   bool // the client brings no cursor: Claim need not tell of earlier streams
+
+	Log  LogLimits // of the stream's log; the zero value: none
+	Head []byte    // kept with the log, for whoever reads it; the store does not look into it
 }
 
 // Info describes a session to an operator. It never holds a credential.
@@ -69,7 +75,8 @@ type State struct {
 	// Continues is the Number of the earlier stream that this one's State began
 	// from, 0 for none. If that stream has ended by this one's first Save, the
 	// store forgets it, for this one knows everything it knew: a client that
-	// reconnects all day costs one Window and not StreamsPerLine of them.
+	// reconnects all day costs one Window and not StreamsPerLine of them. It stays
+	// if its log holds records: those this one does not have.
 	Continues uint64
 }
 
@@ -91,11 +98,12 @@ type Progress struct {
 	Duplicates uint64
 }
 
-// Lease is the right to write the State of one stream.
+// Lease is the right to write the State and the log of one stream.
 type Lease struct {
 	Session SessionID
 	Line    LineID
 	Number  uint64 // of the stream, from 1, rising, never given twice by a store
+	Token   uint64 // from 1; one more whenever the stream is taken over. Only the greatest may write
 }
 
 // Store keeps the States of streams. It is safe for concurrent use; the calls

@@ -94,6 +94,8 @@ func (d *directory) Drop(ctx context.Context, id sessionstore.SessionID) error {
 
 func (d *directory) Len() int { return len(d.sessions) }
 
+func (d *directory) LogBytes() int64 { return 0 }
+
 // options are a working console with no streams and no sessions.
 func options() Options {
 	return Options{

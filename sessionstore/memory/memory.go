@@ -27,6 +27,11 @@ type Options struct {
 	// zero or less: one hour.
 	TTL time.Duration
 
+	// Memory is the most that logs may hold together, in bytes; zero or less: as
+	// much as the limits of every log allow. At the bound the oldest records of the
+	// whole store are given up.
+	Memory int64
+
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -36,17 +41,18 @@ const (
 	defaultTTL      = time.Hour
 )
 
-// Store is a sessionstore.Store and a sessionstore.Directory in memory. Make one
-// with New.
+// Store is a sessionstore.Store, Log and Directory in memory. Make one with New.
 type Store struct {
 	sessions int
 	ttl      time.Duration
+	memory   int64
 	now      func() time.Time
 
-	number atomic.Uint64 // of the last stream
-	count  atomic.Int64  // sessions in all shards
+	number   atomic.Uint64 // of the last stream
+	count    atomic.Int64  // sessions in all shards
+	segments segments
 
-	// evicting lets one Claim at a time make room, so that two that find the
+	// evicting lets one call at a time make room, so that two that find the
 	// store one over do not both evict. It is taken before a shard's lock.
 	evicting sync.Mutex
 
@@ -55,12 +61,13 @@ type Store struct {
 
 var (
 	_ sessionstore.Store     = (*Store)(nil)
+	_ sessionstore.Log       = (*Store)(nil)
 	_ sessionstore.Directory = (*Store)(nil)
 )
 
 // New returns an empty Store.
 func New(o Options) *Store {
-	s := &Store{sessions: o.Sessions, ttl: o.TTL, now: o.Now}
+	s := &Store{sessions: o.Sessions, ttl: o.TTL, memory: o.Memory, now: o.Now}
 	if s.sessions <= 0 {
 		s.sessions = defaultSessions
 	}
@@ -71,7 +78,7 @@ func New(o Options) *Store {
 		s.now = time.Now
 	}
 	for i := range s.shards {
-		s.shards[i].init(&s.count)
+		s.shards[i].init(s)
 	}
 	return s
 }
@@ -84,6 +91,7 @@ func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease
 
 	sh.mu.Lock()
 	sh.expire(now.Add(-s.ttl))
+	sh.sweep(now)
 	ses, isNew := sh.use(k.Session)
 	if isNew {
 		ses.info, ses.created = k.Info, now
@@ -91,12 +99,13 @@ func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease
 	// Earlier streams are copied before the new one pushes any of them out.
 	var earlier []sessionstore.Stream
 	if !k.Fresh {
-		earlier = ses.line(k.Line)
+		earlier = ses.line(sh, k.Line, now)
 	}
 	// Numbers are drawn under the shard's lock so that they rise within a session.
 	st.number = s.number.Add(1)
-	ses.add(st)
+	ses.add(sh, st)
 	ses.used = now
+	lease := ses.lease(st)
 	sh.mu.Unlock()
 
 	// Without the shard's lock, for evict takes every shard's in turn. The store
@@ -104,7 +113,7 @@ func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease
 	if isNew && s.count.Load() > int64(s.sessions) {
 		s.evict()
 	}
-	return sessionstore.Lease{Session: k.Session, Line: k.Line, Number: st.number}, earlier, nil
+	return lease, earlier, nil
 }
 
 // Save replaces a stream's State; see sessionstore.Store.
@@ -120,7 +129,7 @@ func (s *Store) Save(_ context.Context, l sessionstore.Lease, state *sessionstor
 	// Only at first: by a later Save the stream it continued may have been found
 	// alive, have gone on, and know what this one does not.
 	if st.saved.IsZero() && state.Continues != 0 {
-		ses.forget(l.Line, state.Continues)
+		ses.forget(sh, l.Line, state.Continues, now)
 	}
 	st.replace(state)
 	st.saved, ses.used = now, now
@@ -164,6 +173,8 @@ func (s *Store) Release(_ context.Context, l sessionstore.Lease) error {
 	if ses.live == 0 {
 		sh.rest(ses)
 	}
+	st.log.wake()
+	sh.sweep(now)
 	return nil
 }
 
@@ -248,16 +259,16 @@ func (s *Store) Sessions(ctx context.Context, after sessionstore.SessionID, limi
 
 // Session returns one session; see sessionstore.Directory.
 func (s *Store) Session(_ context.Context, id sessionstore.SessionID) (sessionstore.Session, error) {
-	deadline := s.now().Add(-s.ttl)
+	now := s.now()
 	sh := s.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.expire(deadline)
+	sh.expire(now.Add(-s.ttl))
 	ses := sh.peek(id)
 	if ses == nil {
 		return sessionstore.Session{}, sessionstore.ErrNotFound
 	}
-	return ses.describe(), nil
+	return ses.describe(sh, now), nil
 }
 
 // Drop forgets a session; see sessionstore.Directory.

@@ -16,7 +16,7 @@ func TestContract(t *testing.T) {
 	storetest.Run(t, func(_ testing.TB, o storetest.Options) storetest.Fixture {
 		// Only the test that is running moves the clock, and not while others use it.
 		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-		s := memory.New(memory.Options{Sessions: o.Sessions, TTL: o.TTL, Now: func() time.Time { return now }})
-		return storetest.Fixture{Store: s, Directory: s, Wait: func(d time.Duration) { now = now.Add(d) }}
+		s := memory.New(memory.Options{Sessions: o.Sessions, TTL: o.TTL, Memory: o.Memory, Now: func() time.Time { return now }})
+		return storetest.Fixture{Store: s, Log: s, Directory: s, Wait: func(d time.Duration) { now = now.Add(d) }}
 	})
 }

@@ -26,27 +26,35 @@ func (ses *session) find(number uint64) (int, bool) {
 	})
 }
 
+func (ses *session) lease(st *stream) sessionstore.Lease {
+	return sessionstore.Lease{Session: ses.id, Line: st.line, Number: st.number, Token: st.token}
+}
+
 // line copies the streams of a line, newest first.
-func (ses *session) line(line sessionstore.LineID) []sessionstore.Stream {
+func (ses *session) line(sh *shard, line sessionstore.LineID, now time.Time) []sessionstore.Stream {
 	var out []sessionstore.Stream
 	for _, st := range slices.Backward(ses.streams) {
-		if st.line != line {
-			continue
+		if st.line == line {
+			out = append(out, ses.wholeCopy(sh, st, now))
 		}
-		s := ses.copyOf(st)
-		s.State.Window = st.window.snapshot()
-		s.State.Key = st.key
-		out = append(out, s)
 	}
 	return out
 }
 
+// wholeCopy copies all of a stream but its records.
+func (ses *session) wholeCopy(sh *shard, st *stream, now time.Time) sessionstore.Stream {
+	s := ses.copyOf(sh, st, now)
+	s.State.Window = st.window.snapshot()
+	s.State.Key = st.key
+	return s
+}
+
 // add appends a new stream and pushes out those that are too many for it.
-func (ses *session) add(st *stream) {
+func (ses *session) add(sh *shard, st *stream) {
 	// The line first: what it gives up makes room in the session too.
 	sameLine := func(other *stream) bool { return other.line == st.line }
-	ses.pushOut(sameLine, sessionstore.StreamsPerLine-1)
-	ses.pushOut(func(*stream) bool { return true }, sessionstore.StreamsPerSession-1)
+	ses.pushOut(sh, sameLine, sessionstore.StreamsPerLine-1)
+	ses.pushOut(sh, func(*stream) bool { return true }, sessionstore.StreamsPerSession-1)
 	ses.streams = append(ses.streams, st)
 	ses.last = st.number
 	ses.live++
@@ -54,7 +62,7 @@ func (ses *session) add(st *stream) {
 
 // pushOut removes the oldest of the streams that match, ended ones first, until
 // no more than limit are left.
-func (ses *session) pushOut(match func(*stream) bool, limit int) {
+func (ses *session) pushOut(sh *shard, match func(*stream) bool, limit int) {
 	matching, oldest, oldestEnded := 0, -1, -1
 	for i, st := range ses.streams {
 		if !match(st) {
@@ -72,42 +80,56 @@ func (ses *session) pushOut(match func(*stream) bool, limit int) {
 	switch {
 	case matching <= limit:
 	case oldestEnded >= 0:
-		ses.removeAt(oldestEnded)
+		ses.removeAt(sh, oldestEnded)
 	default:
-		ses.removeAt(oldest) // its lease is not found any more, which is what fences it
+		ses.removeAt(sh, oldest) // its lease is not found any more, which is what fences it
 		ses.live--
 	}
 }
 
-// forget removes an ended stream of a line, if it is there.
-func (ses *session) forget(line sessionstore.LineID, number uint64) {
-	if i, ok := ses.find(number); ok && !ses.streams[i].live && ses.streams[i].line == line {
-		ses.removeAt(i)
+// forget removes an ended stream of a line, if it is there and has no records.
+func (ses *session) forget(sh *shard, line sessionstore.LineID, number uint64, now time.Time) {
+	i, ok := ses.find(number)
+	if !ok || ses.streams[i].live || ses.streams[i].line != line {
+		return
 	}
+	if lg := ses.streams[i].log; lg != nil {
+		if lg.trim(sh, now); lg.count() > 0 {
+			return
+		}
+	}
+	ses.removeAt(sh, i)
 }
 
-func (ses *session) removeAt(i int) { ses.streams = slices.Delete(ses.streams, i, i+1) }
+func (ses *session) removeAt(sh *shard, i int) {
+	ses.streams[i].log.forget(sh)
+	ses.streams = slices.Delete(ses.streams, i, i+1)
+}
 
 // describe copies the session for an operator.
-func (ses *session) describe() sessionstore.Session {
+func (ses *session) describe(sh *shard, now time.Time) sessionstore.Session {
 	d := sessionstore.Session{
 		ID: ses.id, Info: ses.info, Created: ses.created, Used: ses.used, Live: ses.live,
 		Streams: make([]sessionstore.Stream, 0, len(ses.streams)),
 	}
 	for _, st := range slices.Backward(ses.streams) {
-		d.Streams = append(d.Streams, ses.copyOf(st))
+		d.Streams = append(d.Streams, ses.copyOf(sh, st, now))
 	}
 	return d
 }
 
-// copyOf copies all of a stream but its window and key, which only line wants:
-// 8 KB each, 64 times a session, a thousand sessions a page.
-func (ses *session) copyOf(st *stream) sessionstore.Stream {
+// copyOf copies all of a stream but its records, and its window and key, which
+// a listing does not want: 8 KB each, 64 times a session, a thousand sessions a page.
+func (ses *session) copyOf(sh *shard, st *stream, now time.Time) sessionstore.Stream {
+	if st.log != nil {
+		st.log.trim(sh, now)
+	}
 	return sessionstore.Stream{
-		Lease:   sessionstore.Lease{Session: ses.id, Line: st.line, Number: st.number},
+		Lease:   ses.lease(st),
 		Live:    st.live,
 		Saved:   st.saved,
 		Tracked: st.window.len(),
+		Log:     st.log.info(),
 		State: sessionstore.State{
 			Acked: st.acked, LastSent: string(st.lastSent),
 			Epoch: st.epoch, Trust: st.trust,

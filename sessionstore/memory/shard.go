@@ -42,15 +42,21 @@ type shard struct {
 	mu    sync.Mutex
 	rooms [rooms]*lru
 	count *atomic.Int64 // of the whole store
-	_     [32]byte      // keep two shards' locks out of one cache line
+
+	segments      *segments // of the whole store
+	oldestSegment *segment
+	newestSegment *segment
+	hand          *segment // what sweep looks at next; nil: the oldest
+
+	_ [56]byte // keep two shards' locks out of one cache line
 }
 
-func (sh *shard) init(count *atomic.Int64) {
+func (sh *shard) init(s *Store) {
 	for r := range sh.rooms {
 		// The only error is a size below one.
 		sh.rooms[r], _ = simplelru.NewLRU[sessionstore.SessionID, *session](math.MaxInt, nil)
 	}
-	sh.count = count
+	sh.count, sh.segments = &s.count, &s.segments
 }
 
 // use finds or makes a session for a new stream and puts it among the live.
@@ -86,7 +92,7 @@ func (sh *shard) leased(l sessionstore.Lease) (*session, *stream) {
 		return nil, nil
 	}
 	i, ok := ses.find(l.Number)
-	if !ok || !ses.streams[i].live {
+	if !ok || !ses.streams[i].live || ses.streams[i].token != l.Token {
 		return nil, nil
 	}
 	sh.rooms[live].Get(l.Session) // for the order it keeps
@@ -105,12 +111,21 @@ func (sh *shard) peek(id sessionstore.SessionID) *session {
 
 func (sh *shard) remove(id sessionstore.SessionID) bool {
 	for _, r := range sh.rooms {
-		if r.Remove(id) {
-			sh.count.Add(-1)
+		if ses, ok := r.Peek(id); ok {
+			r.Remove(id)
+			sh.gone(ses)
 			return true
 		}
 	}
 	return false
+}
+
+// gone is for a session that is in no room any more.
+func (sh *shard) gone(ses *session) {
+	sh.count.Add(-1)
+	for _, st := range ses.streams {
+		st.log.forget(sh)
+	}
 }
 
 // expire forgets the idle sessions that were last used at deadline or before.
@@ -147,8 +162,8 @@ func (sh *shard) oldest(r room) (age, bool) {
 }
 
 func (sh *shard) removeOldest(r room) {
-	if _, _, ok := sh.rooms[r].RemoveOldest(); ok {
-		sh.count.Add(-1)
+	if _, ses, ok := sh.rooms[r].RemoveOldest(); ok {
+		sh.gone(ses)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 // stream is a sessionstore.State in a form that Advance can change in place.
 type stream struct {
 	number uint64
+	token  uint64 // of the lease that may write
 	line   sessionstore.LineID
 	saved  time.Time
 	live   bool
@@ -23,6 +24,8 @@ type stream struct {
 	events     uint64
 	duplicates uint64
 	continues  uint64
+
+	log *log // nil: none
 }
 
 func newStream(k sessionstore.Key) *stream {
@@ -30,7 +33,7 @@ func newStream(k sessionstore.Key) *stream {
 	if limit <= 0 {
 		limit = sessionstore.DefaultWindow
 	}
-	return &stream{line: k.Line, live: true, window: window{limit: limit}}
+	return &stream{line: k.Line, token: 1, live: true, window: window{limit: limit}, log: newLog(&k)}
 }
 
 // replace keeps the buffers: a stream that saves itself often makes no garbage.

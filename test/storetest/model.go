@@ -34,6 +34,7 @@ type modelSession struct {
 type modelStream struct {
 	sessionstore.Stream
 	window int
+	log    *modelLog
 }
 
 func (s *modelSession) live() (n int) {
@@ -80,16 +81,16 @@ func (m *model) claim(k sessionstore.Key) (sessionstore.Lease, []sessionstore.St
 	var earlier []sessionstore.Stream
 	for _, st := range slices.Backward(s.streams) {
 		if st.Lease.Line == k.Line && !k.Fresh {
-			copied := st.Stream
-			copied.State.Window = slices.Clone(st.State.Window)
-			earlier = append(earlier, copied)
+			earlier = append(earlier, m.copyOf(st))
 		}
 	}
 	s.pushOut(sessionstore.StreamsPerLine, func(st *modelStream) bool { return st.Lease.Line == k.Line })
 	s.pushOut(sessionstore.StreamsPerSession, func(*modelStream) bool { return true })
 	m.number++
-	l := sessionstore.Lease{Session: k.Session, Line: k.Line, Number: m.number}
-	s.streams = append(s.streams, &modelStream{window: k.Window, Stream: sessionstore.Stream{Lease: l, Live: true}})
+	l := sessionstore.Lease{Session: k.Session, Line: k.Line, Number: m.number, Token: 1}
+	s.streams = append(s.streams, &modelStream{
+		window: k.Window, log: newModelLog(k), Stream: sessionstore.Stream{Lease: l, Live: true},
+	})
 	m.use(s)
 
 	if len(m.sessions) > m.Sessions {
@@ -115,6 +116,14 @@ func (s *modelSession) pushOut(limit int, match func(*modelStream) bool) {
 		victim = matching[i]
 	}
 	s.streams = slices.DeleteFunc(s.streams, func(st *modelStream) bool { return st == victim })
+}
+
+// copyOf is a stream as a Claim tells of it.
+func (m *model) copyOf(st *modelStream) sessionstore.Stream {
+	copied := st.Stream
+	copied.State.Window = slices.Clone(st.State.Window)
+	copied.Log = st.log.info(m.now)
+	return copied
 }
 
 func (m *model) leased(l sessionstore.Lease) (*modelSession, *modelStream) {
@@ -150,7 +159,15 @@ func histories(t *testing.T, open Open) {
 			"release": r.release,
 			"drop":    r.drop,
 			"wait":    r.wait,
-			"":        r.compare,
+
+			"append":   r.append,
+			"append2":  r.append,
+			"finish":   r.finish,
+			"seek":     r.seek,
+			"after":    r.after,
+			"takeover": r.takeover,
+
+			"": r.compare,
 		})
 	})
 }
@@ -175,6 +192,8 @@ func (r *run) claim(t *rapid.T) {
 	k := key(rapid.IntRange(1, 6).Draw(t, "session"), rapid.IntRange(1, 2).Draw(t, "line"))
 	k.Window = rapid.IntRange(1, 12).Draw(t, "window")
 	k.Fresh = rapid.Bool().Draw(t, "fresh")
+	k.Log = drawLimits(t)
+	k.Head = fmt.Append(nil, "head ", rapid.IntRange(0, 9).Draw(t, "head"))
 	l, earlier, err := r.Store.Claim(context.Background(), k)
 	if err != nil {
 		t.Fatalf("Claim: %v", err)
@@ -223,7 +242,7 @@ func (r *run) save(t *rapid.T) {
 	}
 	if _, again := r.saved[l.Number]; !again {
 		s.streams = slices.DeleteFunc(s.streams, func(o *modelStream) bool {
-			return o.Lease.Number == state.Continues && o.Lease.Line == l.Line && !o.Live
+			return o.Lease.Number == state.Continues && o.Lease.Line == l.Line && !o.Live && o.log.empty(r.model.now)
 		})
 	}
 	st.State = state
@@ -287,7 +306,7 @@ func (r *run) compare(t *rapid.T) {
 	for _, m := range r.model.sessions {
 		s := sessionstore.Session{ID: m.id, Live: m.live()}
 		for _, st := range slices.Backward(m.streams) {
-			shown := st.Stream
+			shown := r.model.copyOf(st)
 			shown.State.Window, shown.State.Key = nil, [2]uint64{}
 			s.Streams = append(s.Streams, shown)
 		}

@@ -26,11 +26,13 @@ import (
 type Options struct {
 	Sessions int
 	TTL      time.Duration
+	Memory   int64 // of all logs together; zero: no bound
 }
 
 // Fixture is a new, empty store.
 type Fixture struct {
 	Store     sessionstore.Store
+	Log       sessionstore.Log
 	Directory sessionstore.Directory
 	// Wait moves the store's clock. The suite never sleeps.
 	Wait func(time.Duration)
@@ -39,13 +41,16 @@ type Fixture struct {
 // Open makes an empty store, and cleans up after it with t.Cleanup.
 type Open func(t testing.TB, o Options) Fixture
 
+// contractTest is one clause of the contract.
+type contractTest struct {
+	name string
+	run  func(h *harness)
+	opt  Options
+}
+
 // Run tests a store. Each subtest opens its own.
 func Run(t *testing.T, open Open) {
-	tests := []struct {
-		name string
-		run  func(h *harness)
-		opt  Options
-	}{
+	tests := []contractTest{
 		{name: "claim begins a session", run: claimBegins},
 		{name: "claim tells of earlier streams, newest first", run: claimOrder},
 		{name: "a fresh claim is told nothing", run: claimFresh},
@@ -68,6 +73,7 @@ func Run(t *testing.T, open Open) {
 		{name: "the directory shows no window and no key", run: directory},
 		{name: "concurrent use", run: concurrent, opt: Options{Sessions: 16}},
 	}
+	tests = append(tests, logTests()...)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			o := test.opt
@@ -178,6 +184,8 @@ func (h *harness) wantFenced(l sessionstore.Lease) {
 	for name, err := range map[string]error{
 		"Save":    h.Store.Save(ctx, l, &sessionstore.State{LastSent: "late"}),
 		"Advance": h.Store.Advance(ctx, l, sessionstore.Progress{LastSent: []byte("late")}),
+		"Append":  h.Log.Append(ctx, l, time.Time{}, []sessionstore.Record{{Seq: 1 << 40, Wire: []byte("late")}}),
+		"Finish":  h.Log.Finish(ctx, l, sessionstore.EndCut),
 		"Release": h.Store.Release(ctx, l),
 	} {
 		if !errors.Is(err, sessionstore.ErrFenced) {
