@@ -26,6 +26,7 @@ type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run Holdfast alone, for an Envoy that runs elsewhere."`
 	Bootstrap bootstrapCmd `cmd:"" help:"Print the Envoy configuration that run would use."`
 	Check     checkCmd     `cmd:"" help:"Validate a configuration file."`
+	Health    healthCmd    `cmd:"" help:"Ask a running Holdfast whether it is ready."`
 	Version   versionCmd   `cmd:"" help:"Print versions of Holdfast, Go and Envoy."`
 }
 
