@@ -45,6 +45,10 @@ e2e-load: build envoy ## Hold 5,000 streams open at once through a real Envoy
 chaos: build envoy ## Kill origins 2,000 times while clients read (CHAOS="-kills 10000 -timeout 20m" for more)
 	$(GO) run ./test/chaos $(CHAOS)
 
+.PHONY: e2e-deploy
+e2e-deploy: envoy ## Build and run the examples for containers from nothing (root, minutes; installs Docker)
+	@bash test/deploy/compose
+
 .PHONY: race
 race: build envoy ## Run all tests with the race detector, in the program under test too
 	$(GO) test -race -count=1 $$($(GO) list ./... | grep -v /test/e2e)

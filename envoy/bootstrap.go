@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"holdfast/processor/config"
 )
 
 // Names of what the configuration defines; they appear in Envoy's statistics and
@@ -47,7 +49,7 @@ type Options struct {
 	// the system's, and SystemCA tells which that is.
 	UpstreamCA string
 
-	Processor    Address    // where the processor serves ext_proc
+	Processor    Address    // where the processor serves ext_proc; a name may stand for several
 	ProcessorTLS *ClientTLS // nil: clear text
 
 	// Loopback is where Envoy listens for the processor's own requests to the
@@ -56,6 +58,9 @@ type Options struct {
 	// Relay is where the processor serves the responses it holds. Unset: the
 	// processor owns none by this way.
 	Relay Address
+	// Clients are the parts of a request that tell whose it is. Where Relay stands
+	// for several processors, a client's requests go to the same one.
+	Clients []config.KeySource
 
 	// Peek puts the filter before each host as well, where the processor can send
 	// Envoy to another host as long as nothing of a response has gone out. It needs

@@ -62,7 +62,7 @@ func upstreamCluster(o *Options) (*clusterv3.Cluster, error) {
 		UpstreamConnectionOptions:     &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
 	}
 	if o.Peek {
-		if err := addPeek(c); err != nil {
+		if err := addPeek(o, c); err != nil {
 			return nil, err
 		}
 	}

@@ -32,11 +32,19 @@ const (
 
 // extProcFilter asks the processor about every request. key and value tell it
 // about the place of the filter.
-func extProcFilter(key, value string) (*hcm.HttpFilter, error) {
+func extProcFilter(o *Options, key, value string) (*hcm.HttpFilter, error) {
+	var retries *corev3.RetryPolicy
+	if replicated(o.Processor) {
+		var err error
+		if retries, err = callRetries(); err != nil {
+			return nil, err
+		}
+	}
 	return httpFilter("envoy.filters.http.ext_proc", &extprocfilterv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{
 			TargetSpecifier: processorService(),
 			InitialMetadata: []*corev3.HeaderValue{{Key: key, Value: value}},
+			RetryPolicy:     retries,
 		},
 		FailureModeAllow: true,
 		ProcessingMode: &extprocfilterv3.ProcessingMode{

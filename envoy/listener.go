@@ -81,7 +81,7 @@ func filterChain(m *hcm.HttpConnectionManager) (*listenerv3.FilterChain, error) 
 
 // publicManager handles HTTP from clients.
 func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
-	extProc, err := extProcFilter(reportedKey, "1")
+	extProc, err := extProcFilter(o, reportedKey, "1")
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,11 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := connectionManager(PublicListener, publicRoutes(o), extProc, last)
+	routes, err := publicRoutes(o)
+	if err != nil {
+		return nil, err
+	}
+	m := connectionManager(PublicListener, routes, extProc, last)
 	m.StreamFlushTimeout = seconds(300)
 	// The edge decides who the client is: what a client claims in
 	// X-Forwarded-For is appended to, never believed.
@@ -140,11 +144,15 @@ func routerFilter() (*hcm.HttpFilter, error) {
 	return httpFilter("envoy.filters.http.router", &router.Router{SuppressEnvoyHeaders: true})
 }
 
-func publicRoutes(o *Options) *routev3.RouteConfiguration {
+func publicRoutes(o *Options) (*routev3.RouteConfiguration, error) {
 	if o.Relay == (Address{}) {
-		return routes(PublicListener, mainRoute(o))
+		return routes(PublicListener, mainRoute(o)), nil
 	}
-	return routes(PublicListener, ticketRoute(), mainRoute(o))
+	ticket, err := ticketRoute(o)
+	if err != nil {
+		return nil, err
+	}
+	return routes(PublicListener, ticket, mainRoute(o)), nil
 }
 
 // mainRoute leads to the upstreams.

@@ -3,10 +3,12 @@ package envoy
 import (
 	"strings"
 	"testing"
+	"time"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
+
+	"holdfast/processor/config"
 )
 
 func withHold(t *testing.T) Options {
@@ -93,7 +95,11 @@ func TestOnlySafeRequestsAreRepeated(t *testing.T) {
 	if !got[SafeRoute+" on reset"] || got[MainRoute+" on reset"] || got[MainRoute+" on 5xx"] {
 		t.Errorf("repeated are %v", got)
 	}
-	if r := ticketRoute(); r.GetRoute().GetRetryPolicy() != nil || r.GetAction().(*routev3.Route_Route).Route.GetHostRewriteSpecifier() != nil {
+	r, err := ticketRoute(&Options{Relay: Address{Path: "/run/holdfast/relay.sock"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.GetRoute().GetRetryPolicy() != nil || r.GetRoute().GetHostRewriteSpecifier() != nil {
 		t.Error("a ticket is good for one request as it is")
 	}
 }
@@ -113,5 +119,40 @@ func TestPeekIsRetried(t *testing.T) {
 		if !strings.HasSuffix(p.GetRetryOn(), ",retriable-headers") || len(p.GetRetriableHeaders()) != 1 {
 			t.Errorf("route %s retries on %s", r.GetName(), p.GetRetryOn())
 		}
+	}
+}
+
+// One processor of several that cannot be reached is made up for before anybody
+// notices; with one there is nobody else to ask.
+func TestReplicas(t *testing.T) {
+	o := withHold(t)
+	o.Processor = Address{Host: "holdfast.internal", Port: 9901}
+	o.Relay = Address{Host: "holdfast.internal", Port: 9903}
+	o.Clients = []config.KeySource{{In: config.InHeader, Name: "mcp-session-id"}, {In: config.InCookie, Name: "session"}, {In: config.InQuery, Name: "session"}}
+	many := build(t, o)
+	for _, c := range many.GetStaticResources().GetClusters() {
+		if c.GetName() != ProcessorCluster && c.GetName() != RelayCluster {
+			continue
+		}
+		if len(c.GetHealthChecks()) == 0 {
+			t.Errorf("nobody checks the health of %s", c.GetName())
+		}
+		// A machine that is gone says nothing. Whoever waits for it has to be left
+		// the time to ask another within the filter's message timeout.
+		if limit := time.Second / 3; c.GetConnectTimeout().AsDuration() > limit {
+			t.Errorf("%s waits %v for a connection, more than %v", c.GetName(), c.GetConnectTimeout().AsDuration(), limit)
+		}
+	}
+	r, err := ticketRoute(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if on := r.GetRoute().GetRetryPolicy().GetRetryOn(); on != "connect-failure,refused-stream" {
+		t.Errorf("the ticket's route retries on %q: what has arrived must not be sent twice", on)
+	}
+	hash := r.GetRoute().GetHashPolicy()
+	if len(hash) != 4 || hash[0].GetHeader().GetHeaderName() != "mcp-session-id" || hash[1].GetCookie().GetName() != "session" ||
+		hash[2].GetQueryParameter().GetName() != "session" || !hash[3].GetConnectionProperties().GetSourceIp() {
+		t.Errorf("affinity by %v", hash)
 	}
 }

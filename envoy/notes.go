@@ -251,6 +251,18 @@ func allNotes() []note {
 			http2 + "initial_stream_window_size", RelayCluster,
 			"A client that stops reading stops the processor after this much, and so its upstream; the default is 16 MiB.",
 		},
+		{
+			clusters + "health_checks", RelayCluster,
+			"Several processors behind one name: one that drains or is gone gets no more streams. Any of them honours the others' tickets if fetch.pass_key_file is the same.",
+		},
+		{
+			"envoy.config.core.v3.GrpcService.retry_policy", "",
+			"A processor that cannot be reached is made up for by another. Without this its requests go to the upstream unattended until its health check fails.",
+		},
+		{
+			"envoy.config.route.v3.RouteAction.hash_policy", TicketRoute,
+			"One client, one processor, as long as it lives: what it remembers of the client is at hand.",
+		},
 
 		{
 			"envoy.config.bootstrap.v3.Bootstrap.layered_runtime", "",

@@ -16,8 +16,8 @@ const (
 )
 
 // addPeek puts the filter into a cluster, just before the request goes to a host.
-func addPeek(c *clusterv3.Cluster) error {
-	filter, err := extProcFilter(positionKey, positionUpstream)
+func addPeek(o *Options, c *clusterv3.Cluster) error {
+	filter, err := extProcFilter(o, positionKey, positionUpstream)
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,30 @@
 package envoy
 
 import (
+	"time"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // ticketRoute sends to the processor's relay listener what the processor has
-// given a ticket. Nothing is repeated here, for a ticket is good for one request.
-func ticketRoute() *routev3.Route {
+// given a ticket. Nothing that has arrived there is repeated, for a ticket is good
+// for one request; where there are several processors, one that cannot be reached
+// is made up for by another.
+func ticketRoute(o *Options) (*routev3.Route, error) {
+	action := &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: RelayCluster},
+		Timeout:          seconds(0),
+		IdleTimeout:      seconds(0),
+	}
+	if replicated(o.Relay) {
+		var err error
+		if action.RetryPolicy, err = retryPolicy("connect-failure,refused-stream"); err != nil {
+			return nil, err
+		}
+		action.HashPolicy = relayAffinity(o.Clients)
+	}
 	return &routev3.Route{
 		Name: TicketRoute,
 		Match: &routev3.RouteMatch{
@@ -17,17 +34,13 @@ func ticketRoute() *routev3.Route {
 				HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
 			}},
 		},
-		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: RelayCluster},
-			Timeout:          seconds(0),
-			IdleTimeout:      seconds(0),
-		}},
-	}
+		Action: &routev3.Route_Route{Route: action},
+	}, nil
 }
 
-// relayCluster is the processor's relay listener. It has neither health checks
-// nor outlier detection: without a processor that works there are no tickets, and
-// what looks like its failures are the origins'.
+// relayCluster is the processor's relay listener. It has no outlier detection, for
+// what looks like its failures are the origins', and with one processor no health
+// checks: without it there are no tickets.
 func relayCluster(o *Options) (*clusterv3.Cluster, error) {
 	h2 := processorHTTP2()
 	h2.OverrideStreamErrorOnInvalidHttpMessage = yes()
@@ -45,6 +58,9 @@ func relayCluster(o *Options) (*clusterv3.Cluster, error) {
 		CircuitBreakers:               noBreakers(),
 	}
 	remote(c, o.Relay)
+	if replicated(o.Relay) {
+		relayReplicas(c)
+	}
 	return c, nil
 }
 
@@ -56,7 +72,10 @@ func remote(c *clusterv3.Cluster, to Address) {
 	c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()}
 	if !isIP(to.Host) {
 		resolveNames(c)
-		// Several replicas behind one name are several hosts.
+		// Several replicas behind one name are several hosts. A machine that is gone
+		// refuses no connection, it says nothing: the next one has to be asked before
+		// the filter's message_timeout is over.
 		c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
+		c.ConnectTimeout = durationpb.New(250 * time.Millisecond)
 	}
 }

@@ -55,6 +55,10 @@ func (s *Server) RelayServer() *http.Server {
 
 // relay serves one request.
 func (s *Server) relay(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == RelayHealthPath && r.Header[ticketHeader] == nil {
+		s.relayHealth(w)
+		return
+	}
 	s.open.add()
 	defer s.open.done()
 	st, res := s.relayHeaders(w, r)
@@ -65,6 +69,16 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request) {
 	st.run(res)
 	if st.aborted {
 		abortHandler()
+	}
+}
+
+// RelayHealthPath is where the relay listener says, by 200 or 503, whether it takes
+// on streams. A request with a ticket for such a path is the upstream's.
+const RelayHealthPath = "/holdfast/ready"
+
+func (s *Server) relayHealth(w http.ResponseWriter) {
+	if s.open.draining.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"holdfast/envoy"
 	"holdfast/processor/config"
@@ -94,8 +95,32 @@ func (c *bootstrapCmd) options(cfg *config.Config) (envoy.Options, error) {
 	if o.Upstreams, err = parseUpstreams(c.Upstream); err != nil {
 		return o, err
 	}
+	if o.Clients, err = clientKeys(cfg); err != nil {
+		return o, err
+	}
 	o.ProcessorTLS, err = c.tls(cfg)
 	return o, err
+}
+
+// clientKeys are the places where any of the policies looks for who a client is:
+// what tells sessions apart comes before what only tells principals apart.
+func clientKeys(cfg *config.Config) ([]config.KeySource, error) {
+	policies, err := cfg.Compile()
+	if err != nil {
+		return nil, err
+	}
+	var keys, principals []config.KeySource
+	for _, p := range policies.All() {
+		keys = append(keys, p.Session.Key...)
+		principals = append(principals, p.Session.Principal...)
+	}
+	var all []config.KeySource
+	for _, k := range append(keys, principals...) {
+		if !slices.Contains(all, k) {
+			all = append(all, k)
+		}
+	}
+	return all, nil
 }
 
 // wayBack finds the two addresses of hold mode: from the flags, else from the
