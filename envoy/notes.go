@@ -55,7 +55,7 @@ func allNotes() []note {
 		},
 		{
 			manager + "common_http_protocol_options", PublicListener,
-			"There is no max_stream_duration and no max_connection_duration here: either would cut every stream that reaches it. " +
+			"There is no max_stream_duration here: it would cut every stream that reaches it. " +
 				"The counts and sizes of headers are generous so that no request fails here that the upstream would take.",
 		},
 		{

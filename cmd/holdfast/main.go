@@ -25,6 +25,7 @@ type cli struct {
 	Run       runCmd       `cmd:"" help:"Start Envoy and Holdfast in front of an upstream."`
 	Serve     serveCmd     `cmd:"" help:"Run Holdfast alone, for an Envoy that runs elsewhere."`
 	Bootstrap bootstrapCmd `cmd:"" help:"Print the Envoy configuration that run would use."`
+	Lint      lintCmd      `cmd:"" help:"Find what in your own Envoy configuration breaks event streams."`
 	Check     checkCmd     `cmd:"" help:"Validate a configuration file."`
 	Health    healthCmd    `cmd:"" help:"Ask a running Holdfast whether it is ready."`
 	Version   versionCmd   `cmd:"" help:"Print versions of Holdfast, Go and Envoy."`
@@ -64,10 +65,14 @@ func execute(args []string, p *program) int {
 		fmt.Fprintln(p.stderr, "Run holdfast --help, or holdfast COMMAND --help.")
 		return code
 	}
-	if err := ctx.Run(); err != nil {
-		return p.fail(err, exitCode(err))
+	err = ctx.Run()
+	switch coded, ok := errors.AsType[*codedError](err); {
+	case err == nil:
+		return 0
+	case ok && coded.error == nil:
+		return coded.code // everything was said
 	}
-	return 0
+	return p.fail(err, exitCode(err))
 }
 
 // helpWidth keeps the help's text readable on wide terminals.
@@ -78,10 +83,18 @@ func (p *program) fail(err error, code int) int {
 	return code
 }
 
-// codedError is an error that decides the exit code.
+// codedError is an error that decides the exit code. Without an error in it,
+// there is nothing left to say.
 type codedError struct {
 	error
 	code int
+}
+
+func (e *codedError) Error() string {
+	if e.error == nil {
+		return "see above"
+	}
+	return e.error.Error()
 }
 
 func (e *codedError) Unwrap() error { return e.error }
