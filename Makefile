@@ -12,6 +12,8 @@ COMMIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || true)
 FUZZTIME   ?= 20s
 # Flags of `make chaos`; go run ./test/chaos -help lists them.
 CHAOS      ?=
+# Flags of `make bench-hold`; go run ./test/bench/gateway -help lists them.
+BENCH      ?=
 # Percentage of statements that tests must reach.
 COVER_FLOOR ?= 90
 # Packages that start a real Envoy; they need bin/holdfast and .tools/envoy.
@@ -60,12 +62,16 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 	@bash test/tools/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: build ## Measure, and print ratios against the baselines (docs/performance.md)
+bench: build envoy ## Measure, and print ratios against the baselines (docs/performance.md)
 	$(GO) test -run '^$$' -bench . -benchmem ./processor/... ./sessionstore/...
 	@bash test/tools/bench
 
+.PHONY: bench-hold
+bench-hold: build envoy ## Measure held streams on the whole way through Envoy (BENCH="-run paced -rounds 5" for a part)
+	$(GO) run ./test/bench/gateway $(BENCH)
+
 .PHONY: bench-check
-bench-check: build ## Fail if a ratio of docs/performance.md is missed
+bench-check: build envoy ## Fail if a ratio of docs/performance.md is missed
 	@bash test/tools/bench -check
 
 .PHONY: lint

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"holdfast/test/bench/process"
 )
 
 // bench runs what is to be measured and writes the tables.
@@ -26,7 +28,7 @@ type bench struct {
 
 // run measures all of it.
 func (b *bench) run(ctx context.Context) (err error) {
-	if _, err := cpuTime(os.Getpid()); err != nil {
+	if _, err := process.CPUTime(os.Getpid()); err != nil {
 		return err
 	}
 	if b.dir, err = os.MkdirTemp("", "holdfast-bench-"); err != nil {
@@ -84,7 +86,7 @@ func (p *pair) stop() {
 	}
 	for _, s := range p.servers {
 		if s != nil {
-			s.stop()
+			s.Stop()
 		}
 	}
 }
@@ -99,7 +101,7 @@ func (p *pair) rounds(n int, measure func(c *client, count bool) error) error {
 			c := p.clients[(round+turn)%len(p.clients)]
 			runtime.GC() // the client's garbage of the turn before
 			if err := measure(c, round > 0); err != nil {
-				return c.server.blame(err)
+				return c.server.Blame(err)
 			}
 		}
 	}

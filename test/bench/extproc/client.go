@@ -38,7 +38,7 @@ type client struct {
 func dial(s *server) (*client, error) {
 	c := &client{server: s}
 	for range connections {
-		conn, err := grpc.NewClient("passthrough:///"+s.address,
+		conn, err := grpc.NewClient("passthrough:///"+s.Address,
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithStaticStreamWindowSize(streamWindow),
 			grpc.WithStaticConnWindowSize(connectionWindow),

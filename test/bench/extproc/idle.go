@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"holdfast/test/bench/process"
 )
 
 // idle holds many streams open on which nothing happens.
@@ -61,7 +63,7 @@ func (b *bench) idleRound(ctx context.Context, scripts []*script, env []string, 
 	defer p.stop()
 	for _, c := range p.clients {
 		if err := b.hold(ctx, c, scripts, opened, used); err != nil {
-			return c.server.blame(err)
+			return c.server.Blame(err)
 		}
 	}
 	return nil
@@ -78,7 +80,7 @@ func (b *bench) hold(ctx context.Context, c *client, scripts []*script, opened, 
 		if err := until(ctx, b.settle); err != nil {
 			return 0, err
 		}
-		return residentSet(c.server.pid())
+		return process.Resident(c.server.PID())
 	}
 	before, err := resident()
 	if err != nil {

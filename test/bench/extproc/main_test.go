@@ -86,7 +86,7 @@ func echoed(t *testing.T, scripts []*script) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.stop()
+	defer s.Stop()
 	c, err := dial(s)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"holdfast/test/bench/process"
 )
 
 // saturated keeps both servers busy with every shape of stream in every cut.
@@ -93,14 +95,14 @@ func saturate(all []*exchange) error {
 // consumed is the CPU time that a server uses while f runs: that of its garbage
 // collector too, whenever it is about to run.
 func consumed(s *server, f func() error) (time.Duration, error) {
-	before, err := cpuTime(s.pid())
+	before, err := process.CPUTime(s.PID())
 	if err != nil {
 		return 0, err
 	}
 	if err := f(); err != nil {
 		return 0, err
 	}
-	after, err := cpuTime(s.pid())
+	after, err := process.CPUTime(s.PID())
 	return after - before, err
 }
 
