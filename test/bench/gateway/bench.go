@@ -22,7 +22,7 @@ import (
 type bench struct {
 	effort
 	holdfast, rival, envoy string // programs
-	names                  *regexp.Regexp
+	names, gateways        *regexp.Regexp
 	out                    io.Writer
 
 	dir    string // for configurations

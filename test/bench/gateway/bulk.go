@@ -14,7 +14,7 @@ const (
 
 // bulk sends large events as fast as they go, on one stream.
 func (b *bench) bulk(ctx context.Context) error {
-	all := append([]contestant{b.bare(relay), b.bare(plain), b.bare(echo)}, b.held(relay)...)
+	all := b.field(b.bare(relay), append([]contestant{b.bare(plain), b.bare(echo)}, b.held(relay)...)...)
 	gs, stop, err := b.startAll(ctx, all)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,14 @@ func (b *bench) held(shapes ...shape) []contestant {
 		}
 	}
 	return all
+}
+
+// field are the contestants that are wanted, behind the one that they are compared
+// with.
+func (b *bench) field(base contestant, others ...contestant) []contestant {
+	return append([]contestant{base}, slices.DeleteFunc(others, func(c contestant) bool {
+		return !b.gateways.MatchString(c.name)
+	})...)
 }
 
 // gateway is a contestant that runs.

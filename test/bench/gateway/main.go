@@ -78,13 +78,18 @@ func main() {
 		rounds = flag.Int("rounds", 0, "rounds of the paced, bulk and resume runs (0: 15, with -short 5)")
 		only   = flag.String("run", "", "measure only what this regular `expression` matches: paced, idle, bulk, stopped, resume")
 	)
+	which := flag.String("gateways", "", "measure only the gateways that this regular `expression` matches, and what they are compared with")
 	flag.StringVar(&b.holdfast, "holdfast", filepath.Join("bin", "holdfast"), "the holdfast `program` to measure")
 	flag.StringVar(&b.rival, "against", "", "another holdfast `program`, of an older version say, to measure beside it")
 	flag.StringVar(&b.envoy, "envoy", filepath.Join(".tools", "envoy"), "the Envoy `program` of all gateways")
 	flag.Parse()
 	var err error
-	if b.names, err = regexp.Compile(*only); err != nil || flag.NArg() != 0 || *rounds < 0 {
-		fmt.Fprintln(os.Stderr, "usage: gateway [-check] [-short] [-rounds N] [-run REGEXP] [-holdfast PROGRAM] [-against PROGRAM] [-envoy PROGRAM]")
+	b.names, err = regexp.Compile(*only)
+	if err == nil {
+		b.gateways, err = regexp.Compile(*which)
+	}
+	if err != nil || flag.NArg() != 0 || *rounds < 0 {
+		fmt.Fprintln(os.Stderr, "usage: gateway [-check] [-short] [-rounds N] [-run REGEXP] [-gateways REGEXP] [-holdfast PROGRAM] [-against PROGRAM] [-envoy PROGRAM]")
 		os.Exit(2)
 	}
 	b.effort = full

@@ -32,7 +32,7 @@ var tiny = effort{rounds: 1, streams: 4, rate: 1000, pacedFor: 20 * time.Millise
 func tinyBench(t *testing.T) (*bench, *strings.Builder) {
 	t.Helper()
 	out := new(strings.Builder)
-	b := &bench{effort: tiny, holdfast: harness.Holdfast(t), envoy: harness.Envoy(t), names: regexp.MustCompile("resume"), out: out, dir: t.TempDir()}
+	b := &bench{effort: tiny, holdfast: harness.Holdfast(t), envoy: harness.Envoy(t), names: regexp.MustCompile("resume"), gateways: regexp.MustCompile(""), out: out, dir: t.TempDir()}
 	var err error
 	if b.origin, err = newOrigin(); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ const (
 // paced sends single events, at a rate far below what the machine can do, which is
 // what streams do all day: every event pays its own wake-ups and system calls.
 func (b *bench) paced(ctx context.Context) error {
-	all := append([]contestant{b.bare(echo), b.bare(plain), b.bare(relay), b.bare(immediate)}, b.held(relay, immediate)...)
+	all := b.field(b.bare(echo), append([]contestant{b.bare(plain), b.bare(relay), b.bare(immediate)}, b.held(relay, immediate)...)...)
 	gs, stop, err := b.startAll(ctx, all)
 	if err != nil {
 		return err

@@ -30,7 +30,8 @@ const (
 // resume breaks the origin's response off, again and again, on one stream after
 // the other.
 func (b *bench) resume(ctx context.Context) error {
-	gs, stop, err := b.startAll(ctx, b.held(relay, immediate))
+	all := b.held(relay, immediate)
+	gs, stop, err := b.startAll(ctx, b.field(all[0], all[1:]...))
 	if err != nil {
 		return err
 	}

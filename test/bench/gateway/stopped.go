@@ -19,7 +19,7 @@ const (
 // stoppedClients has many clients that stop reading, of an origin that does not
 // stop sending. Later they go on, and must find every event.
 func (b *bench) stoppedClients(ctx context.Context) error {
-	all := append([]contestant{b.bare(relay), b.bare(echo)}, b.held(relay, immediate)...)
+	all := b.field(b.bare(relay), append([]contestant{b.bare(echo)}, b.held(relay, immediate)...)...)
 	title := fmt.Sprintf("\n### Stopped: memory per client that does not read, %d clients, an origin that would send each %d MiB\n\n", b.stopped, b.stoppedBytes/mib) +
 		"| gateway | Envoy KiB | target | met | processor KiB | sum KiB | target | met | origin could send KiB | then read |\n" +
 		"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
