@@ -361,7 +361,10 @@ func (st *stream) over(n splice.Attempt, res *upstream.Response, err error) {
 	now := st.srv.now()
 	cause := splice.Reset
 	if upstream.CauseOf(err) == upstream.CleanEnd {
-		cause, o.trailer = splice.CleanEnd, res.Trailer()
+		cause = splice.CleanEnd
+		if n == 0 || a.praised { // and not one that only repeats what was sent
+			o.trailer = res.Trailer()
+		}
 	} else {
 		o.report(now, a, health.Reset)
 	}

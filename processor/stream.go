@@ -11,6 +11,7 @@ import (
 	"holdfast/processor/config"
 	"holdfast/processor/live"
 	"holdfast/processor/splice"
+	"holdfast/processor/upstream"
 	"holdfast/sessionstore"
 )
 
@@ -113,6 +114,10 @@ func (st *stream) begin(b beginning) bool {
 	}
 	if st.origin != nil && st.policy.resumes() {
 		start.Dialable, start.Identity = true, st.origin.identity()
+		// "The client MUST respect the retry field, waiting the given number of
+		// milliseconds before attempting to reconnect."
+		// https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server
+		start.RetryBinds = st.origin.strategy.Name() == upstream.MCP.String()
 	}
 	lease, earlier, ok := s.store.claim(wait, key)
 	if ok {

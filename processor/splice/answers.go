@@ -37,7 +37,7 @@ func (m *Machine) dialFailed(now time.Time, c Cause) {
 }
 
 // takeOver makes the attempt that has opened the one that counts. The unfinished
-// event before it is kept until its first bytes come.
+// event before it is kept until something new comes.
 func (m *Machine) takeOver(now time.Time) {
 	r := &m.resume
 	if !r.over {
@@ -45,7 +45,7 @@ func (m *Machine) takeOver(now time.Time) {
 		if r.pending {
 			m.noteResult(ResultNeedless, 0)
 		}
-		m.setTailAside(append([]byte(nil), m.scanner.Held()...))
+		m.leaveAttempt(false)
 	}
 	r.current, r.over, r.dialling = r.next, false, false
 	r.openedAt, r.pending, r.heard = now, true, false
@@ -60,7 +60,7 @@ func (m *Machine) takeOver(now time.Time) {
 	m.stall.opened(now)
 	m.proof = nil
 	if !r.anew {
-		m.proofBegins()
+		m.proofBegins(now)
 		return
 	}
 	// The same request once more: its answer is the answer to the client.
@@ -74,16 +74,13 @@ func (m *Machine) takeOver(now time.Time) {
 func (m *Machine) stopped() {
 	r := &m.resume
 	r.dialling = false
-	if len(m.policy.Complete) > 0 {
+	if m.marked() {
 		m.noteResult(ResultDenied, 0)
 		m.giveUp() // it never said what it says at a real end
 		return
 	}
 	m.noteResult(ResultConfirmed, 0)
-	if r.clean {
-		m.out.insert(r.tail)
-	}
-	m.closeComplete(false)
+	m.endOfOrigin()
 }
 
 // denied takes in that there will be no answer to such a request, whoever asks.
@@ -94,26 +91,13 @@ func (m *Machine) denied(now time.Time, res Result, status int) {
 		m.probeDenied(now, res, status)
 		return
 	}
-	if r.clean && len(m.policy.Complete) == 0 && meansNoMore(status) {
+	if m.endStands() {
 		m.noteResult(ResultConfirmed, 0)
-		m.out.insert(r.tail)
-		m.closeComplete(false)
+		m.endOfOrigin()
 		return
 	}
 	m.noteResult(res, 0)
 	m.giveUp()
-}
-
-// meansNoMore reports whether the server, which has just ended the stream of its
-// own accord, says with this status that there is nothing to continue: the
-// resource is gone, or never was one to be asked again. Others, such as 401,
-// say nothing about the stream.
-func meansNoMore(status int) bool {
-	switch status {
-	case 0, 404, 405, 410:
-		return true
-	}
-	return false
 }
 
 // probeDenied goes on with an attempt that is silent and still all there is.
@@ -124,7 +108,7 @@ func (m *Machine) probeDenied(now time.Time, res Result, status int) {
 		// "Only one stream at a time": ours is in its own way.
 		m.cancel(r.current)
 		r.over, r.pending = true, false
-		m.setTailAside(append([]byte(nil), m.scanner.Held()...))
+		m.leaveAttempt(false)
 		m.dialLater(now, now)
 		return
 	}

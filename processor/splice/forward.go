@@ -17,6 +17,9 @@ func (m *Machine) pieceArrived(ev *sse.Event) {
 	case sse.LineFeed:
 		f = m.fate
 	case sse.Comment:
+		if m.proof != nil {
+			f = m.saidBetween(ev)
+		}
 	}
 	m.fate = f
 	if m.policy.Observe {
@@ -30,7 +33,7 @@ func (m *Machine) pieceArrived(ev *sse.Event) {
 	case leftOut:
 		m.out.skip(raw)
 	case heldBack:
-		m.proof.held = append(m.proof.held, raw...)
+		m.proof.held.bytes = append(m.proof.held.bytes, raw...)
 		m.out.skip(raw)
 	case forwarded:
 		if m.startsLikeMark(ev) {
@@ -76,7 +79,7 @@ func (m *Machine) blockEnded(ev *sse.Event) fate {
 	if m.proof != nil && ev.Part == sse.Whole {
 		if f = m.continues(ev, id); f != forwarded {
 			// The client is not where the origin is: its cursor stays.
-			if f == leftOut && m.phase != Closed {
+			if f == leftOut && m.phase != Closed && (len(id) > 0 || m.tracked(ev)) {
 				m.counts.Duplicates++
 			}
 			return f
@@ -103,7 +106,6 @@ func (m *Machine) eventForwarded(ev *sse.Event, id []byte, named bool) {
 	if !m.resume.able {
 		return
 	}
-	m.resume.appointed = ev.HasRetry && m.saysNothing(ev)
 	switch {
 	case named && len(id) > 0:
 		m.delivered, m.useful = true, true
@@ -112,18 +114,12 @@ func (m *Machine) eventForwarded(ev *sse.Event, id []byte, named bool) {
 	}
 }
 
-// saysNothing reports whether a block has no data, or empty data: one by which
-// an origin only gives a cursor and says when to come back.
-func (m *Machine) saysNothing(ev *sse.Event) bool {
-	return !ev.HasData || ev.Part == sse.Whole && len(sse.AppendData(nil, *ev)) == 0
-}
-
 // fragmentArrived takes in a piece of an event that is too large to be held.
 func (m *Machine) fragmentArrived(ev *sse.Event) fate {
 	switch {
 	case m.proof != nil && m.proof.skipping:
 		return leftOut
-	case m.proof != nil && !m.oversize && !nothingYet(ev):
+	case m.proof != nil && !m.oversize:
 		if f := m.largeContinues(ev); f != forwarded {
 			return f
 		}
@@ -136,23 +132,15 @@ func (m *Machine) fragmentArrived(ev *sse.Event) fate {
 	return forwarded
 }
 
-// nothingYet reports whether a first piece is no part of an event: a mark on its
-// own, or the beginning of a large comment.
-func nothingYet(ev *sse.Event) bool {
-	raw := ev.Raw
-	if ev.BOM {
-		raw = raw[len(byteOrderMark):]
-	}
-	return len(raw) == 0 || raw[0] == ':'
-}
-
 // largeEnded takes in the last piece of such an event. Its first pieces are gone:
 // too late to drop it.
 func (m *Machine) largeEnded(ev *sse.Event) fate {
 	if m.proof != nil && m.proof.skipping {
 		m.proof.skipping = false
 		m.ended = true
-		m.counts.Duplicates++
+		if m.tracked(ev) {
+			m.counts.Duplicates++
+		}
 		return leftOut
 	}
 	m.oversize = false

@@ -112,6 +112,7 @@ func (m *Machine) Step(now time.Time, in Input) Ready {
 			m.opened(now, in)
 		}
 	case Chunk:
+		m.heldTimePassed(now)
 		if m.resume.answers(in.Attempt) {
 			m.takeOver(now) // it has judged the response and found nothing to say
 		}
@@ -160,7 +161,7 @@ func (m *Machine) finish(now time.Time) Ready {
 		return rd
 	}
 	rd.Save = m.save.take(now)
-	rd.Deadline = earliest(m.heartbeatDue(), m.drain.due(), m.save.due(), m.resume.due(), m.stallDue())
+	rd.Deadline = earliest(m.heartbeatDue(), m.drain.due(), m.save.due(), m.resume.due(), m.stallDue(), m.heldDue())
 	return rd
 }
 
@@ -227,7 +228,10 @@ func (m *Machine) chunkArrived(now time.Time, b []byte, last bool) {
 // firstBytes takes in that the attempt is alive.
 func (m *Machine) firstBytes(now time.Time) {
 	r := &m.resume
-	r.heard, r.tail = true, nil
+	r.heard = true
+	if m.proof == nil {
+		r.dropTail()
+	}
 	if !r.waiting() {
 		r.stopClock(now)
 	}
@@ -243,7 +247,7 @@ func (m *Machine) freshScanner() {
 func (m *Machine) upstreamEnded(now time.Time, c Cause) {
 	r := &m.resume
 	r.over = true
-	clean, marked := c == CleanEnd, len(m.policy.Complete) > 0
+	clean, marked := c == CleanEnd, m.marked()
 	switch {
 	case m.passing || !r.able || m.done.reached:
 		m.endAsUpstream(c)
@@ -251,26 +255,40 @@ func (m *Machine) upstreamEnded(now time.Time, c Cause) {
 	case !clean && !r.owned && r.current == 0:
 		m.endAsUpstream(c) // Envoy has aborted the client's response already
 		return
-	case clean && m.proof != nil && m.proof.suspects > 0:
-		m.unproven(nil)
+	case clean && m.proof != nil && r.clean && !marked:
+		m.confirmed() // it was asked whether that was all, and has nothing new
 		return
-	case clean && m.proof != nil:
-		m.releaseRun()
 	}
 	_, ok := m.resumeFrom()
-	tail := append([]byte(nil), m.scanner.Held()...)
 	switch {
-	case !ok, clean && !marked && (!m.delivered || r.clean && r.pending), clean && marked && m.reachesMarker():
+	case !ok, clean && !marked && !m.delivered, clean && marked && m.reachesMarker():
 		m.endAsUpstream(c)
 		return
 	}
+	r.endedSoon(now, clean)
 	if r.pending {
 		r.pending = false
 		m.noteResult(ResultBroken, 0)
 	}
+	m.leaveAttempt(clean)
 	r.clean = clean
-	m.setTailAside(tail)
 	m.upstreamLost(now)
+}
+
+// confirmed takes in that the second of two clean ends brought nothing new. What
+// it has brought without an id is what the origin says to everybody.
+func (m *Machine) confirmed() {
+	r := &m.resume
+	if r.tailOf != endedWhole && m.proof.suspects > 0 {
+		m.unproven(nil) // neither has come to where the client is
+		return
+	}
+	m.endProof()
+	if r.pending {
+		r.pending = false
+		m.noteResult(ResultConfirmed, 0)
+	}
+	m.endOfOrigin()
 }
 
 // endAsUpstream ends the stream as the origin did. The tail cannot become an
@@ -278,8 +296,14 @@ func (m *Machine) upstreamEnded(now time.Time, c Cause) {
 // wrote raw into its stream, so the client gets it, as without us.
 func (m *Machine) endAsUpstream(c Cause) {
 	r := &m.resume
-	if m.proof == nil {
+	switch {
+	case m.proof == nil:
 		m.out.insert(m.Held())
+	case c == CleanEnd && m.reachesMarker():
+		m.out.insert(m.scanner.Held())
+	case c == CleanEnd:
+		m.endProof()
+		m.out.insert(r.tail)
 	}
 	complete := c == CleanEnd && (m.passing || m.complete())
 	if r.pending {
@@ -304,13 +328,16 @@ func (m *Machine) endAsUpstream(c Cause) {
 	}
 }
 
-// reachesMarker reports whether the unfinished event of an attempt that counts
-// is the one that marks the end.
-func (m *Machine) reachesMarker() bool { return m.proof == nil && m.complete() }
+// reachesMarker reports whether the unfinished event of an attempt is the one that
+// marks the end.
+func (m *Machine) reachesMarker() bool {
+	p := m.proof
+	return (p == nil || p.placed && !p.inOverlap()) && m.complete()
+}
 
 // complete reports whether a clean end at this point is the origin's real end.
 func (m *Machine) complete() bool {
-	if len(m.policy.Complete) == 0 || m.done.reached {
+	if !m.marked() || m.done.reached {
 		return true
 	}
 	// Some servers leave out the blank line after their last event, and most
@@ -342,6 +369,7 @@ func (m *Machine) timePassed(now time.Time) {
 		m.drainExpired()
 		return
 	}
+	m.heldTimePassed(now)
 	m.searchGoesOn(now)
 	if m.phase == Closed {
 		return
@@ -358,16 +386,29 @@ func (m *Machine) searchGoesOn(now time.Time) {
 	r := &m.resume
 	switch {
 	case reached(r.giveUpAt, now):
-		if r.pending && !r.over {
-			r.pending = false
-			m.noteResult(ResultBroken, 0) // it is mute
-		}
-		m.giveUp()
+		m.searchEnds()
 	case reached(r.dialAt, now):
 		m.dial()
 	case !m.stallDue().IsZero() && m.stall.stalled(now):
 		m.upstreamSilent(now)
 	}
+}
+
+// searchEnds takes in that there is no time left.
+func (m *Machine) searchEnds() {
+	r := &m.resume
+	if !r.pending || r.over {
+		m.giveUp()
+		return
+	}
+	r.pending = false // the attempt is mute
+	if m.endStands() {
+		m.noteResult(ResultConfirmed, 0)
+		m.endOfOrigin()
+		return
+	}
+	m.noteResult(ResultBroken, 0)
+	m.giveUp()
 }
 
 // stallDue is when the upstream will have been silent for too long.
@@ -471,7 +512,7 @@ func (m *Machine) Held() []byte {
 	if m.policy.Observe || m.passing || m.phase == Closed {
 		return nil
 	}
-	if len(m.resume.tail) > 0 {
+	if m.proof != nil || len(m.resume.tail) > 0 {
 		return m.resume.tail
 	}
 	return m.scanner.Held()

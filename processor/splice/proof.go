@@ -1,25 +1,28 @@
 package splice
 
-import "holdfast/processor/sse"
+import (
+	"time"
 
-// proofState compares, until the first new event with an id, what a resumed attempt brings with what the client has,
-// which is exactly what the window holds: everything that was delivered on this
-// stream, as far back as it reaches. See docs/adr/0010-resume-and-proof.md.
+	"holdfast/processor/sse"
+)
+
+// proofState compares, until the first new event with an id, what a resumed
+// attempt brings with what the client has, which is exactly what the window
+// holds: everything that was delivered on this stream, as far back as it reaches.
+// See docs/adr/0010-resume-and-proof.md.
 //
 // Positions count entries since the stream's beginning, forgotten ones included.
 type proofState struct {
 	placed bool // an event with an id was found in the window: next is certain
+	beyond bool // an event without an id was new, and no repeat has come since
 	next   uint64
 	after  uint64 // of what follows the last event with an id
 	end    uint64 // of the window when the attempt was opened
 
 	suspects int  // events that are not in the window, and may be older than it
-	skipping bool // within an oversized event that is a repeat
+	skipping bool // within an oversized piece that is left out
 
-	// Events without an id at the start of the attempt which look like a run of
-	// the window's, and may be that or new: what follows them tells.
-	run  []uint64
-	held []byte
+	held heldState
 }
 
 // maxSuspects bounds, in windows, how far before the window a replay may begin.
@@ -57,13 +60,14 @@ func (m *Machine) continuesAt(cursor []byte) (pos uint64, ok bool) {
 	return 0, m.window.gone == 0 && len(cursor) > 0 && string(cursor) == m.acked
 }
 
-func (m *Machine) proofBegins() {
+func (m *Machine) proofBegins(now time.Time) {
 	after, ok := m.continuesAt(m.cursor.id)
 	if !ok {
 		m.unproven(nil) // while it was on its way, the other attempt ran away from it
 		return
 	}
 	m.proof = &proofState{next: m.resume.from, after: after, end: m.window.gone + uint64(m.window.len())}
+	m.proof.held.begin(now)
 	m.overlap.end()
 }
 
@@ -77,11 +81,7 @@ func (m *Machine) continues(ev *sse.Event, id []byte) fate {
 	case len(id) > 0:
 		return m.namedContinues(id, m.entry(ev, id))
 	case !m.tracked(ev):
-		// A blank line or a lone retry field. Sent twice, it would be harmless.
-		if m.proof.placed && m.proof.inOverlap() {
-			return leftOut
-		}
-		return forwarded
+		return m.saidBetween(ev)
 	}
 	return m.namelessContinues(ev)
 }
@@ -92,10 +92,12 @@ func (m *Machine) namedContinues(id []byte, e uint64) fate {
 		if m.window.at(i) != e {
 			return m.unproven(id) // the same id, but not the same event
 		}
-		p.placed, p.suspects = true, 0
-		p.next = m.window.gone + uint64(i) + 1
-		p.run, p.held = p.run[:0], p.held[:0] // what came before it is older
-		return leftOut
+		at := m.window.gone + uint64(i)
+		if p.placed && at < p.next {
+			return m.unproven(id) // it comes twice: an id that names no event
+		}
+		p.placed, p.beyond, p.suspects, p.next = true, false, 0, at+1
+		return m.repeated()
 	}
 	order := orderNone
 	if m.trust.verdict == TrustMonotonic {
@@ -119,63 +121,45 @@ func (m *Machine) suspected(id []byte) fate {
 	if m.proof.suspects > maxSuspects*m.policy.window() {
 		return m.unproven(id)
 	}
-	return leftOut
+	return m.repeated()
 }
 
 func (m *Machine) namelessContinues(ev *sse.Event) fate {
 	p := m.proof
 	e := m.entry(ev, nil)
 	switch {
-	case len(p.run) == 0 && p.next < p.end && p.next >= m.window.gone &&
+	case len(p.held.run) == 0 && p.next < p.end && p.next >= m.window.gone &&
 		m.window.at(int(p.next-m.window.gone)) == e:
 		p.next++
-		return leftOut // exactly what comes next
-	case p.placed && p.inOverlap():
+		return m.repeated() // exactly what comes next
+	case p.placed && p.inOverlap() && !m.endStands():
+		m.resume.dropTail()
 		return forwarded // said in between, to whoever is connected
 	case !p.placed && (p.suspects > 0 || p.inOverlap()):
 		return m.suspected(nil)
-	case !p.placed && m.couldBeRun(e):
-		if len(p.held)+len(ev.Raw) > m.policy.eventBytes() {
-			return m.unproven(nil)
-		}
-		p.run = append(p.run, e)
-		return heldBack
 	}
-	m.releaseRun()
-	if !p.inOverlap() {
-		p.next = p.end // the origin does not repeat what has no id
-	}
-	return forwarded
+	return m.maybeRepeated(ev, e)
 }
 
 // couldBeRun reports whether the window holds the events held back and this one,
 // one after the other, before the place that was asked for.
 func (m *Machine) couldBeRun(e uint64) bool {
 	w, p := &m.window, m.proof
+	run := p.held.run
 	last := int(p.end - min(p.end, w.gone))
-	for i := 0; i+len(p.run) < min(last, w.len()); i++ {
-		if w.at(i+len(p.run)) != e {
+	for i := 0; i+len(run) < min(last, w.len()); i++ {
+		if w.at(i+len(run)) != e {
 			continue
 		}
 		j := 0
-		for j < len(p.run) && w.at(i+j) == p.run[j] {
+		for j < len(run) && w.at(i+j) == run[j] {
 			j++
 		}
-		if j == len(p.run) {
+		if j == len(run) {
 			return true
 		}
 	}
 	return false
-}
-
-// releaseRun forwards what was held back: it is new after all.
-func (m *Machine) releaseRun() {
-	p := m.proof
-	for _, e := range p.run {
-		m.window.append(e)
-	}
-	m.out.insert(p.held)
-	p.run, p.held = p.run[:0], p.held[:0]
 }
 
 // firstNew ends the proof.
@@ -186,8 +170,9 @@ func (m *Machine) firstNew(id []byte) fate {
 		m.close(Gap, true)
 		return leftOut
 	}
-	m.releaseRun()
+	m.releaseHeld()
 	m.proof = nil
+	m.resume.dropTail()
 	return forwarded
 }
 
@@ -200,15 +185,29 @@ func (m *Machine) unproven(id []byte) fate {
 	}
 	m.noteResult(ResultUnproven, 0)
 	m.resume.pending = false
-	m.close(Cut, true)
+	if m.endStands() {
+		m.endOfOrigin()
+	} else {
+		m.close(Cut, true)
+	}
 	return leftOut
 }
 
-// largeContinues decides about the first piece of an event that is too large to
-// be held. If its id comes in time, that tells; if not, nothing does.
+// largeContinues decides about the first piece of a comment or an event that is
+// too large to be held. If its id comes in time, that tells; if not, nothing does.
 func (m *Machine) largeContinues(ev *sse.Event) fate {
-	head := sse.NewScanner(len(ev.Raw) + 8)
 	raw := ev.Raw
+	if ev.BOM {
+		raw = raw[len(byteOrderMark):]
+	}
+	switch {
+	case len(raw) == 0:
+		return leftOut // a mark on its own
+	case raw[0] == ':':
+		m.proof.skipping = true // too large to be a keep-alive
+		return leftOut
+	}
+	head := sse.NewScanner(len(raw) + 8)
 	for i := len(raw); i > 0; i-- {
 		if c := raw[i-1]; c == '\n' || c == '\r' {
 			head.Feed(raw[:i:i])

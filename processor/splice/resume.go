@@ -1,6 +1,10 @@
 package splice
 
-import "time"
+import (
+	"time"
+
+	"holdfast/processor/sse"
+)
 
 // DefaultHoldFor is Policy.HoldFor's default.
 const DefaultHoldFor = 2 * time.Minute
@@ -15,6 +19,7 @@ type resumeState struct {
 	able  bool // Dial may be asked for
 	owned bool // the client's response is ours: nothing upstream ends it by itself
 	again bool // the client's request may be made again as it was
+	binds bool // the origin's retry field says when to come back after a clean end
 
 	current  Attempt // whose bytes count
 	next     Attempt // the newest one asked for
@@ -29,20 +34,30 @@ type resumeState struct {
 	dialAt   time.Time     // when to ask for the next attempt; zero: not waiting
 	openedAt time.Time     // when current was opened
 
-	unsettled bool      // a failure was seen, and no progress since
-	lostAt    time.Time // when it was seen
+	lostAt    time.Time // when a failure was seen
+	unsettled bool      // one was, and no progress since
 	silent    bool      // it was but a silence: current may be all right
 	clean     bool      // the last failure was a clean end, which may be the real one
-	appointed bool      // before it the origin told us when to come again
+	polled    uint8     // attempts in a row that brought something, and soon ended cleanly
 	rescued   bool      // without a resume the client would have seen a cut
 	proven    bool      // a resume of this stream has brought what was missing
 	pending   bool      // what became of current is not known yet
 	heard     bool      // current has sent something
+	anew      bool      // next is the client's own request once more
+	tailOf    ending    // whose tail it is
 
 	from uint64 // position of what next was asked for; see proof.go
-	anew bool   // next is the client's own request once more
-	tail []byte // unfinished event of an attempt that is over, until another one takes its place
+	tail []byte // what an attempt that is over ended in, until something new takes its place
 }
+
+// ending is how the attempt ended that has left a tail.
+type ending uint8
+
+const (
+	brokeOff      ending = iota // in the middle of an event, or nobody knows where
+	endedWhole                  // of its own accord, and all before the tail is with the client
+	endedUnproven               // of its own accord, after nothing that was certainly new
+)
 
 func newResumeState(p *Policy, s *Start) resumeState {
 	return resumeState{
@@ -50,6 +65,7 @@ func newResumeState(p *Policy, s *Start) resumeState {
 		able:    s.Dialable && !p.Observe,
 		owned:   s.Owned,
 		again:   s.Repeatable,
+		binds:   s.RetryBinds,
 		left:    p.holdFor(),
 		backoff: backoffState{policy: &p.Backoff, random: s.Seed ^ jitterDomain},
 	}
@@ -135,12 +151,29 @@ func (m *Machine) upstreamLost(now time.Time) {
 	// An attempt that stood for longer than the wait has waited already.
 	at := r.openedAt.Add(r.backoff.wait(r.tries))
 	switch {
-	case r.clean && r.appointed:
-		at = latest(at, now.Add(r.backoff.hint))
-	case r.tries > 0:
+	case r.tries > 0, r.clean && r.binds:
 		at = latest(at, now.Add(r.backoff.later(r.backoff.hint)))
+	case r.clean && r.polled > patience:
+		at = latest(at, r.openedAt.Add(r.backoff.later(r.pollWait())))
 	}
 	m.dialLater(now, at)
+}
+
+// patience is how many responses in a row may bring something and end at once,
+// before an origin is taken for one that wants to be polled: one that answers every
+// request with what there is. It is not to be asked as fast as it answers.
+const patience = 3
+
+// pollWait is how far apart requests to such an origin are.
+func (r *resumeState) pollWait() time.Duration { return max(r.backoff.hint, r.backoff.policy.base()) }
+
+// endedSoon counts the clean ends that make polling of resuming.
+func (r *resumeState) endedSoon(now time.Time, clean bool) {
+	if clean && r.current > 0 && now.Sub(r.openedAt) < r.pollWait() {
+		r.polled = min(r.polled+1, patience+1)
+	} else {
+		r.polled = 0
+	}
 }
 
 // failureSeen starts the clock of the time without upstream.
@@ -199,20 +232,97 @@ func (m *Machine) dial() {
 	m.commands = append(m.commands, Dial{Attempt: r.next, Cursor: string(cursor)})
 }
 
-// setTailAside forgets where in an event the attempt that is over was, but for
-// the bytes: they are all there is if no other attempt takes its place.
-func (m *Machine) setTailAside(tail []byte) {
-	if m.proof == nil && len(tail) > 0 {
-		m.resume.tail = tail // of an unproven attempt it may be anything
+// leaveAttempt forgets where the attempt that is over was, but for its tail: it is
+// all there is if no other attempt brings something new.
+func (m *Machine) leaveAttempt(clean bool) {
+	r := &m.resume
+	switch tail := m.scanner.Held(); {
+	case m.proof == nil && clean:
+		r.setTail(tail, endedWhole)
+	case m.proof == nil && len(tail) > 0:
+		r.setTail(tail, brokeOff)
+	case m.proof != nil && clean:
+		m.endProof()
 	}
 	m.proof = nil
 	m.freshScanner()
 }
 
+func (r *resumeState) setTail(tail []byte, of ending) {
+	r.tail, r.tailOf = append([]byte(nil), tail...), of
+}
+
+// dropTail takes in that something new has come instead.
+func (r *resumeState) dropTail() { r.tail, r.tailOf = nil, brokeOff }
+
+// endProof takes in that the end of an unproven attempt is to be believed. If the
+// client has had a whole response before, its tail is the one that counts.
+func (m *Machine) endProof() {
+	if m.resume.tailOf != endedWhole {
+		m.resume.setTail(m.rest(m.scanner.Held()), endedUnproven)
+	}
+}
+
+// rest returns what an unproven attempt that has ended in this tail has brought
+// behind everything that the client has, if its end is to be believed: then it
+// cannot be the beginning of a longer replay.
+func (m *Machine) rest(tail []byte) []byte {
+	p := m.proof
+	if p.inOverlap() || p.suspects > 0 {
+		return nil
+	}
+	var rest []byte
+	if len(p.held.run) > 0 {
+		rest = append(rest, p.held.bytes...)
+	}
+	if m.tailIsNew(tail) {
+		rest = append(rest, tail...)
+	}
+	return rest
+}
+
+// tailIsNew reports whether the unfinished event at the end of an unproven attempt
+// is one that the client does not have, if anybody takes it for an event at all.
+func (m *Machine) tailIsNew(tail []byte) bool {
+	s := sse.NewScanner(len(tail) + 8)
+	s.Feed(tail)
+	s.Next()
+	s.Feed([]byte("\n\n"))
+	for {
+		ev, ok := s.Next()
+		if !ok {
+			return false
+		}
+		if id, _ := m.identify(&ev); len(id) > 0 {
+			return m.window.find(m.nameOf(id)) < 0
+		}
+	}
+}
+
 // giveUp admits the cut.
 func (m *Machine) giveUp() {
-	m.out.insert(m.resume.tail)
+	if m.resume.tailOf != endedUnproven {
+		m.out.insert(m.resume.tail)
+	}
 	m.close(Cut, true)
+}
+
+// endStands reports whether the origin has ended the stream of its own accord,
+// behind all that the client has, and there is nothing by which to know that it was
+// not over. Whatever comes of asking for more, short of more, it was.
+func (m *Machine) endStands() bool {
+	return m.resume.clean && m.resume.tailOf == endedWhole && !m.marked()
+}
+
+// marked reports whether there is an event by which to know the origin's end.
+func (m *Machine) marked() bool { return len(m.policy.Complete) > 0 }
+
+// endOfOrigin ends the stream as the origin has ended it.
+func (m *Machine) endOfOrigin() {
+	if m.resume.tailOf != brokeOff {
+		m.out.insert(m.resume.tail)
+	}
+	m.closeComplete(false)
 }
 
 // closeComplete ends a stream of which the client has everything.
@@ -240,10 +350,6 @@ func (m *Machine) progressMade(now time.Time) {
 	}
 	r.settle(m.policy.holdFor())
 }
-
-// replayTime is how soon after a resume an origin sends what was missed. What
-// comes later has happened since.
-const replayTime = time.Second
 
 // currentSpoke gives the search up, because the attempt that was silent is not.
 func (m *Machine) currentSpoke() {

@@ -13,11 +13,14 @@ import (
 // TestTranscripts plays testdata/*.txt, one incident each. After a change of
 // behaviour, run with -rewrite and read the diff.
 //
-//	stream [cursor=ID] [post] [forget] [observe] [dedup=always|off] [window=N]
-//	       [limit=N] [heartbeat=D] [done-data=S] [done-event=S] [done-json=PATH=VALUE]
+//	stream [cursor=ID] [post] [forget] [hold] [fetch] [retry-binds]
+//	       [observe] [dedup=always|off] [window=N] [limit=N] [heartbeat=D] [hold-for=D]
+//	       [done-data=S] [done-event=S] [done-json=PATH=VALUE]
 //	    begins a stream. It continues the line of the stream before it, unless
-//	    forget is given; the policy stays until policy words are given.
-//	chunk, end, reset, gone, drain in=D, wait D
+//	    forget is given; the policy (the words of the last lines) stays until
+//	    policy words are given. hold owns the response, which fetch does not.
+//	opened, chunk, end, reset, refused, unresumable [attempt=N]
+//	gone, drain in=D, wait D
 //	    one Step each. A chunk is given as Go string literals, one per line, that
 //	    are joined; last says that a clean end follows it. wait lets time pass and Ticks.
 //	state, held
@@ -57,11 +60,12 @@ func (s *script) command(t *testing.T, td *datadriven.TestData) string {
 		return s.step(Ended{Attempt: s.attempt(td), Cause: CleanEnd})
 	case "reset":
 		return s.step(Ended{Attempt: s.attempt(td), Cause: Reset})
+	case "refused":
+		return s.step(Ended{Attempt: s.attempt(td), Cause: Refused})
+	case "unresumable":
+		return s.step(Ended{Attempt: s.attempt(td), Cause: Unresumable})
 	case "opened":
-		in := Opened{Attempt: s.attempt(td), Status: 200, EventType: true}
-		td.MaybeScanArgs(t, "status", &in.Status)
-		in.EventType = !td.HasArg("other-type")
-		return s.step(in)
+		return s.step(opened(t, td, s.attempt(td)))
 	case "gone":
 		return s.step(Gone{})
 	case "drain":
@@ -83,6 +87,28 @@ func (s *script) command(t *testing.T, td *datadriven.TestData) string {
 		td.Fatalf(t, "unknown command %q", td.Cmd)
 		return ""
 	}
+}
+
+// opened is the answer of a server, judged as the plainest of strategies would.
+func opened(t *testing.T, td *datadriven.TestData, a Attempt) Opened {
+	in := Opened{Attempt: a, Status: 200, EventType: !td.HasArg("other-type")}
+	td.MaybeScanArgs(t, "status", &in.Status)
+	switch {
+	case td.HasArg("gap"):
+		in.Verdict = Lost
+	case in.Status == 204:
+		in.Verdict = Stop
+	case in.Status == 429, in.Status == 503:
+		in.Verdict = Wait
+	case in.Status >= 500:
+		in.Verdict = Retry
+	case in.Status >= 300:
+		in.Verdict = Never
+	}
+	if td.HasArg("after") {
+		in.RetryAfter = duration(t, td, "after")
+	}
+	return in
 }
 
 func (s *script) attempt(td *datadriven.TestData) Attempt {
@@ -134,6 +160,12 @@ func (s *script) stream(t *testing.T, td *datadriven.TestData) string {
 			start.Repeatable = false
 		case "forget":
 			start.Earlier = State{}
+		case "hold":
+			start.Owned, start.Dialable = true, true
+		case "fetch":
+			start.Dialable = true
+		case "retry-binds":
+			start.RetryBinds = true
 		case "observe":
 			set().Observe = true
 		case "dedup":
@@ -144,6 +176,8 @@ func (s *script) stream(t *testing.T, td *datadriven.TestData) string {
 			set().EventBytes = number()
 		case "heartbeat":
 			set().Heartbeat = duration(t, td, "heartbeat")
+		case "hold-for":
+			set().HoldFor = duration(t, td, "hold-for")
 		case "done-data":
 			set().Complete = append(s.policy.Complete, Completion{Data: &v})
 		case "done-event":
@@ -178,10 +212,16 @@ func (s *script) step(in Input) string {
 		b.WriteString("save\n")
 	}
 	for _, c := range rd.Commands {
-		cl, _ := c.(Close)
-		fmt.Fprintf(&b, "close %v", cl.Outcome)
-		if cl.Abort {
-			b.WriteString(", aborted")
+		switch c := c.(type) {
+		case Dial:
+			fmt.Fprintf(&b, "dial %d after %q", c.Attempt, c.Cursor)
+		case Cancel:
+			fmt.Fprintf(&b, "cancel %d", c.Attempt)
+		case Close:
+			fmt.Fprintf(&b, "close %v", c.Outcome)
+			if c.Abort {
+				b.WriteString(", aborted")
+			}
 		}
 		b.WriteString("\n")
 	}

@@ -179,6 +179,10 @@ type Start struct {
 	Owned       bool // we own the client's response (hold): nothing upstream does can end it by itself
 	Dialable    bool // the driver can fetch, so that Dial may be asked for
 	Opening     bool // there is no attempt 0 yet: the first Step's Ready asks to Dial it
+	// RetryBinds says that by the origin's protocol a clean end is an appointment:
+	// the stream goes on, and its retry field says when to ask for the rest. Any
+	// other clean end is looked into at once, for the client waits for its own.
+	RetryBinds bool
 
 	// Identity gives an event's id where it is not the id field, such as a
 	// sequence number in the data; nil: the id field. The result is borrowed
