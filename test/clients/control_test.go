@@ -15,15 +15,16 @@ import (
 type control struct {
 	URL string
 
-	wire   *wire
+	wire *wire // set before anybody may ask to cut it
+
 	mu     sync.Mutex
 	seen   map[string]chan struct{} // closed when a client has seen it
 	called map[string]int           // how often a tool ran
 }
 
-func newControl(t *testing.T, w *wire) *control {
+func newControl(t *testing.T) *control {
 	t.Helper()
-	c := &control{wire: w, seen: map[string]chan struct{}{}, called: map[string]int{}}
+	c := &control{seen: map[string]chan struct{}{}, called: map[string]int{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /seen/{what}", func(_ http.ResponseWriter, r *http.Request) { c.saw(r.PathValue("what")) })
 	mux.HandleFunc("POST /cut/{after}", func(_ http.ResponseWriter, r *http.Request) { c.cut(r.PathValue("after"), r.Context().Done()) })

@@ -29,6 +29,14 @@ func (w way) direct() bool { return w.policy == "" }
 // holds says whether failures of the server are kept from the client.
 func (w way) holds() bool { return w.name == "relay" || w.name == "immediate" }
 
+// mode is what Holdfast calls it.
+func (w way) mode() string {
+	if w.holds() {
+		return "hold"
+	}
+	return w.name
+}
+
 // An origin that is back in a moment is not to be waited for.
 const soon = "backoff: {base: 20ms, max: 200ms, retries: 100}"
 

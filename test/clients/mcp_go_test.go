@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,61 +15,49 @@ import (
 	"holdfast/test/harness"
 )
 
-// goServer serves the tools of mcp_test.go with the Go SDK. Revisions from
-// 2026-07-28 on have no sessions and so a server without.
-func goServer(t *testing.T, c *control, sessionless bool) http.Handler {
+// goServer serves the scenario's tools with the Go SDK.
+func goServer(t *testing.T, c *control, revision string) (url string) {
 	t.Helper()
-	var mu sync.Mutex
-	var servers []*mcp.Server
-	build := func() *mcp.Server {
-		s := mcp.NewServer(&mcp.Implementation{Name: "go", Version: "1"}, nil)
-		tool := func(name string, run func(ctx context.Context, req *mcp.CallToolRequest, progress func(int)) (string, error)) {
-			mcp.AddTool(s, &mcp.Tool{Name: name}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-				c.count(name)
-				text, err := run(ctx, req, func(n int) {
-					_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{
-						ProgressToken: req.Params.GetProgressToken(), Progress: float64(n), Message: fmt.Sprintf("step %d", n),
-					})
+	s := mcp.NewServer(&mcp.Implementation{Name: "go", Version: "1"}, &mcp.ServerOptions{SupportedProtocolVersions: []string{revision}})
+	tool := func(name string, run func(ctx context.Context, req *mcp.CallToolRequest, progress func(int)) string) {
+		mcp.AddTool(s, &mcp.Tool{Name: name}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+			c.count(name)
+			text := run(ctx, req, func(n int) {
+				_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{
+					ProgressToken: req.Params.GetProgressToken(), Progress: float64(n), Message: fmt.Sprintf("step %d", n),
 				})
-				return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, err
 			})
-		}
-		tool("count", func(_ context.Context, _ *mcp.CallToolRequest, progress func(int)) (string, error) {
-			for n := range 5 {
-				progress(n + 1)
-			}
-			return "counted to 5", nil
+			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, nil
 		})
-		tool("cut", func(ctx context.Context, _ *mcp.CallToolRequest, progress func(int)) (string, error) {
-			progress(1)
-			progress(2)
-			c.cut("cut-2", ctx.Done())
-			progress(3)
-			progress(4)
-			return "survived", nil
-		})
-		tool("leave", func(_ context.Context, req *mcp.CallToolRequest, progress func(int)) (string, error) {
-			progress(1)
-			req.Extra.CloseSSEStream(mcp.CloseSSEStreamArgs{RetryAfter: 10 * time.Millisecond})
-			progress(2)
-			return "came back", nil
-		})
-		tool("announce", func(context.Context, *mcp.CallToolRequest, func(int)) (string, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			name := fmt.Sprintf("extra-%d", c.calls("announce"))
-			for _, s := range servers {
-				s.AddTool(&mcp.Tool{Name: name, InputSchema: map[string]any{"type": "object"}}, nil)
-			}
-			return "announced", nil
-		})
-		return s
 	}
-	server := build()
-	servers = append(servers, server)
-	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
-		Stateless: sessionless, EventStore: mcp.NewMemoryEventStore(nil), PropagateRequestCancellation: true,
+	tool("announce", func(context.Context, *mcp.CallToolRequest, func(int)) string {
+		// To all sessions; for a server without, to all who listen.
+		s.AddTool(&mcp.Tool{Name: fmt.Sprintf("extra-%d", c.calls("announce")), InputSchema: map[string]any{"type": "object"}}, nil)
+		return "announced"
 	})
+	tool("count", func(_ context.Context, _ *mcp.CallToolRequest, progress func(int)) string {
+		for n := range 5 {
+			progress(n + 1)
+		}
+		return "counted to 5"
+	})
+	tool("cut", func(ctx context.Context, _ *mcp.CallToolRequest, progress func(int)) string {
+		progress(1)
+		progress(2)
+		c.cut("cut-2", ctx.Done())
+		progress(3)
+		progress(4)
+		return "survived"
+	})
+	tool("leave", func(_ context.Context, req *mcp.CallToolRequest, progress func(int)) string {
+		progress(1)
+		req.Extra.CloseSSEStream(mcp.CloseSSEStreamArgs{RetryAfter: 10 * time.Millisecond})
+		progress(2)
+		return "came back"
+	})
+	return serve(t, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, &mcp.StreamableHTTPOptions{
+		Stateless: revision >= sessionlessRevision, EventStore: mcp.NewMemoryEventStore(nil),
+	}))
 }
 
 // goClient plays the scenario with the Go SDK.
@@ -76,7 +65,7 @@ func goClient(t *testing.T, url string, c *control, revision string) transcript 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
-	tr := newTranscript()
+	var tr transcript
 	requests := &requestCounter{next: new(http.Transport)}
 	defer requests.next.CloseIdleConnections()
 	announced := make(chan struct{}, 10)
@@ -108,6 +97,7 @@ func goClient(t *testing.T, url string, c *control, revision string) transcript 
 		for _, tool := range res.Tools {
 			names = append(names, tool.Name)
 		}
+		slices.Sort(names)
 		tr.add("tools %s", strings.Join(names, " "))
 	}
 	call := func(name string, steps int) {

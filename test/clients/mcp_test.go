@@ -26,8 +26,6 @@ type transcript struct {
 	Resumes int      `json:"resumes"` // requests with Last-Event-ID that it had to make
 }
 
-func newTranscript() transcript { return transcript{Lines: []string{}} }
-
 func (tr *transcript) add(format string, args ...any) {
 	tr.Lines = append(tr.Lines, fmt.Sprintf(format, args...))
 }
@@ -59,30 +57,66 @@ func scenario(server, revision string) []string {
 	return append(lines, "afterwards the session answers 404")
 }
 
+var mcpServers = map[string]func(t *testing.T, c *control, revision string) (url string){
+	"go":  goServer,
+	"ts1": nodeServer("mcp-server-1.mjs"),
+	"ts2": nodeServer("mcp-server-2.mjs"),
+}
+
+var mcpClients = map[string]func(t *testing.T, url string, c *control, revision string) transcript{
+	"go":  goClient,
+	"ts1": nodeClient("mcp-client-1.mjs"),
+	"ts2": nodeClient("mcp-client-2.mjs"),
+}
+
 // TestMCP: what the SDKs do directly, they do through Holdfast.
 func TestMCP(t *testing.T) {
-	for _, revision := range []string{"2025-03-26", "2025-06-18", leavingRevision, sessionlessRevision} {
-		t.Run(revision, func(t *testing.T) {
+	for _, test := range []struct{ client, server, revision string }{
+		{"go", "go", "2025-03-26"},
+		{"go", "go", "2025-06-18"},
+		{"go", "go", leavingRevision},
+		{"go", "go", sessionlessRevision},
+		{"ts1", "ts1", leavingRevision},
+		{"ts2", "ts2", "2025-06-18"},
+		{"ts2", "ts2", leavingRevision},
+		{"ts2", "ts2", sessionlessRevision},
+		// One's client and the other's server.
+		{"go", "ts1", "2025-06-18"},
+		{"go", "ts2", leavingRevision},
+		{"go", "ts2", sessionlessRevision},
+		{"ts1", "go", "2025-06-18"},
+		{"ts1", "ts2", leavingRevision},
+		{"ts2", "go", leavingRevision},
+		{"ts2", "go", sessionlessRevision},
+	} {
+		t.Run(fmt.Sprintf("%s client, %s server, %s", test.client, test.server, test.revision), func(t *testing.T) {
 			everyWay(t, func(t *testing.T, w way) {
-				var c *control
-				server := http.HandlerFunc(nil)
-				_ = server
-				// The control has to know the wire, the server the control.
-				var handler http.Handler
-				line := newWire(t, serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.ServeHTTP(rw, r) })))
-				c = newControl(t, line)
-				handler = goServer(t, c, revision >= sessionlessRevision)
-				url, _ := w.to(t, line.URL)
-				got := goClient(t, url+"/mcp", c, revision)
-				if diff := cmp.Diff(scenario("go", revision), got.Lines); diff != "" {
+				c := newControl(t)
+				c.wire = newWire(t, mcpServers[test.server](t, c, test.revision))
+				url, gw := w.to(t, c.wire.URL)
+				got := mcpClients[test.client](t, url+"/mcp", c, test.revision)
+				if diff := cmp.Diff(scenario(test.server, test.revision), got.Lines); diff != "" {
 					t.Errorf("the client saw (-want +got):\n%s", diff)
 				}
-				t.Logf("the client resumed %d times", got.Resumes)
 				if n := c.calls("cut"); n != 1 {
 					t.Errorf("the tool ran %d times, want 1", n)
 				}
-				if w.holds() && got.Resumes != 0 {
-					t.Errorf("the client had to resume %d times", got.Resumes)
+				resumable := test.revision < sessionlessRevision
+				switch {
+				case w.holds():
+					if got.Resumes != 0 {
+						t.Errorf("the client had to resume %d times", got.Resumes)
+					}
+					if n := gw.Metric(t, "holdfast_resumes_total", "result=resumed"); (n > 0) != resumable {
+						t.Errorf("Holdfast resumed %g streams", n)
+					}
+				case resumable && got.Resumes == 0:
+					t.Errorf("the client had nothing to resume: is the wire cut?")
+				}
+				if gw != nil {
+					if n := gw.Metric(t, "holdfast_streams_total", "mode="+w.mode()); n == 0 {
+						t.Errorf("no stream ran in mode %s", w.mode())
+					}
 				}
 			})
 		})
