@@ -74,13 +74,18 @@ func (c *control) saw(what string) {
 	}
 }
 
-// cut cuts the wire when a client has seen something.
-func (c *control) cut(after string, or <-chan struct{}) {
+// await waits until a client has seen something.
+func (c *control) await(what string, or <-chan struct{}) {
 	select {
-	case <-c.sight(after):
-		c.wire.cut()
+	case <-c.sight(what):
 	case <-or:
 	}
+}
+
+// cut cuts the wire when a client has seen something.
+func (c *control) cut(after string, or <-chan struct{}) {
+	c.await(after, or)
+	c.wire.cut()
 }
 
 func (c *control) count(tool string) {
