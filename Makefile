@@ -6,7 +6,7 @@ SHELL := bash
 MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
 
 GO         ?= go
-TOOL       := $(GO) tool -modfile=test/tools/go.mod
+TOOL       := $(GO) tool -modfile=$(CURDIR)/test/tools/go.mod
 COMMIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || true)
 # Time each fuzz target runs in `make fuzz`.
 FUZZTIME   ?= 20s
@@ -28,7 +28,7 @@ build: ## Build bin/holdfast
 	$(GO) build -trimpath -ldflags "-X main.commit=$(COMMIT)" -o bin/ ./cmd/...
 
 .PHONY: envoy
-envoy: ## Put Envoy 1.40.0 into .tools/envoy (once; the only target that downloads a program)
+envoy: ## Put Envoy 1.40.0 into .tools/envoy (once)
 	@bash test/tools/get-envoy
 
 .PHONY: test
@@ -42,6 +42,11 @@ e2e: build envoy ## Run only the tests that go through a real Envoy
 .PHONY: e2e-load
 e2e-load: build envoy ## Hold 5,000 streams open at once through a real Envoy
 	$(GO) test -count=1 -tags load -v ./test/load/...
+
+.PHONY: clients
+clients: build envoy ## Run a browser, MCP SDKs and other people's clients through a real Envoy
+	@bash test/tools/get-clients
+	cd test/clients && $(GO) test -count=1 -parallel=4 ./...
 
 .PHONY: chaos
 chaos: build envoy ## Kill origins 2,000 times while clients read (CHAOS="-kills 10000 -timeout 20m" for more)
@@ -77,6 +82,7 @@ bench-check: build envoy ## Fail if a ratio of docs/performance.md is missed
 .PHONY: lint
 lint: ## Check style, architecture and shell scripts
 	$(TOOL) golangci-lint run
+	cd test/clients && $(TOOL) golangci-lint run --config $(CURDIR)/.golangci.yml
 	@bash test/tools/check-shell
 
 .PHONY: vuln
@@ -100,7 +106,7 @@ demo: build envoy ## Show it: kill an origin 20 times, plain Envoy beside Holdfa
 	$(GO) run ./examples/demo
 
 .PHONY: ci
-ci: lint check-generate test race fuzz cover e2e-load ## Everything that a change must pass
+ci: lint check-generate test race fuzz cover e2e-load clients ## Everything that a change must pass
 
 .PHONY: clean
 clean: ## Remove what was built; the Envoy in .tools stays

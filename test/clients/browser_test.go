@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -127,7 +126,6 @@ func TestBrowser(t *testing.T) {
 					return len(got.Events) >= n
 				})
 			}
-			begin := time.Now()
 			for life := 1; life <= restarts; life++ {
 				events(life * perLife)
 				origin.Down()
@@ -135,26 +133,22 @@ func TestBrowser(t *testing.T) {
 			}
 			const total = (restarts + 1) * perLife
 			events(total)
-			t.Logf("%d restarts in %v", restarts, time.Since(begin))
-
 			for i, e := range got.Events {
 				if want := fmt.Sprintf("%d:event %d", i+1, i+1); e != want {
 					t.Fatalf("event %d is %q, want %q", i+1, e, want)
 				}
 			}
-			wantOpens, wantErrors := 1, 0
 			if w.direct() {
 				// That this is what a browser makes of it shows that there was something to survive.
-				wantOpens, wantErrors = restarts+1, restarts
-			}
-			if got.Opens != wantOpens || (got.Errors != wantErrors && !w.direct()) || got.Errors < wantErrors {
-				t.Errorf("the page saw %d opens and %d errors, want %d and %d", got.Opens, got.Errors, wantOpens, wantErrors)
+				if got.Opens <= restarts || got.Errors < restarts {
+					t.Errorf("directly, the page saw only %d opens and %d errors", got.Opens, got.Errors)
+				}
+			} else if got.Opens != 1 || got.Errors != 0 || requests.Load() != 1 {
+				t.Errorf("the page saw %d opens and %d errors, the browser made %d requests; want one open and one request",
+					got.Opens, got.Errors, requests.Load())
 			}
 			if len(got.Events) != total || messages.Load() != total {
 				t.Errorf("the page saw %d events, the browser %d, want %d", len(got.Events), messages.Load(), total)
-			}
-			if n := int(requests.Load()); n != wantOpens && !w.direct() {
-				t.Errorf("the browser made %d requests for the stream, want %d", n, wantOpens)
 			}
 		})
 	}

@@ -25,5 +25,5 @@ require (
 
 replace holdfast => ../..
 
-// npm's, some of which contain Go files.
+// npm's packages, in which there may be Go files.
 ignore ./node/node_modules

@@ -111,7 +111,7 @@ type answer struct {
 func TestModels(t *testing.T) {
 	var text [2]string // whole and broken
 	text[0], text[1] = strings.Join(words, ""), strings.Join(words[:breakBehind], "")
-	for sdks, run := range map[string]func(t *testing.T, args ...string) *harness.Program{
+	for sdk, run := range map[string]func(t *testing.T, args ...string) *harness.Program{
 		"python":     func(t *testing.T, args ...string) *harness.Program { return python(t, "llm.py", args...) },
 		"typescript": func(t *testing.T, args ...string) *harness.Program { return node(t, "llm.mjs", args...) },
 	} {
@@ -121,7 +121,7 @@ func TestModels(t *testing.T) {
 			url, _ := w.to(t, serve(t, model(c)))
 			return result[map[string]answer](t, run(t, url, c.URL+"/seen"))
 		}
-		t.Run(sdks, func(t *testing.T) {
+		t.Run(sdk, func(t *testing.T) {
 			t.Parallel()
 			direct := ask(t, ways()[0])
 			if len(direct) != 6 {
