@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast/processor/live"
 	"holdfast/processor/splice"
 )
 
@@ -58,6 +59,7 @@ func (st *stream) catch(ok *bool) {
 // the client, and then the chunk it was given, if it was one.
 func (st *stream) passOn(now time.Time, tail, chunk []byte) {
 	st.alarm.stop()
+	st.remember(now, live.Fault, "")
 	if st.origin != nil && !st.origin.whole() {
 		// What comes next is not what follows, or nothing comes at all: only the
 		// machine knew how to join it to what the client has.

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"holdfast/processor/live"
 	"holdfast/processor/splice"
 )
 
@@ -56,38 +55,6 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 		"cursor":     structpb.NewStringValue(shorten(st.cursor())),
 		streamField:  structpb.NewStringValue(st.id.String()),
 	})
-}
-
-// Snapshot implements live.Source.
-func (st *stream) Snapshot() live.Stream {
-	st.mu.Lock()
-	counts, lastByte, upstream := st.counts, st.lastByte, st.upstream
-	cursor, trust := "", splice.TrustAbsent
-	if !st.faulted {
-		cursor = st.m.Cursor()
-		if t, ok := st.m.(interface{ Trust() splice.Trust }); ok {
-			trust = t.Trust()
-		}
-	}
-	st.mu.Unlock()
-	return live.Stream{
-		ID:         st.id.String(),
-		Session:    hex.EncodeToString(st.lease.Session[:]),
-		Policy:     st.policy.Name,
-		Mode:       st.mode.String(),
-		Method:     st.method,
-		Path:       st.path,
-		Upstream:   upstream,
-		Started:    st.started,
-		LastByte:   st.started.Add(lastByte),
-		Cursor:     shorten(cursor),
-		Trust:      trust.String(),
-		Events:     counts.Events,
-		Duplicates: counts.Duplicates,
-		Heartbeats: counts.Heartbeats,
-		Bytes:      counts.BytesOut,
-		Resumes:    counts.Resumes,
-	}
 }
 
 func (st *stream) cursor() string {

@@ -63,6 +63,7 @@ type stream struct {
 	waiting  chan struct{} // closed when there is a verdict; nil: nobody waits
 	verdict  verdict       // what Envoy's access log says of the end
 	faulted  bool          // the machine is broken: bytes are copied
+	timeline *live.Timeline
 
 	measured   time.Duration // since started: the last measurement of event_seconds
 	unmeasured uint64        // events since
@@ -216,6 +217,7 @@ func (st *stream) perform(now time.Time, in splice.Input) {
 		st.performFaulted(now, in)
 		return
 	}
+	st.rememberInput(now, in)
 	if st.origin != nil {
 		st.origin.suppose(in)
 	}
@@ -234,8 +236,9 @@ func (st *stream) perform(now time.Time, in splice.Input) {
 
 // carryOut does what a Step asked for, in the order of Ready's fields.
 func (st *stream) carryOut(now time.Time, rd splice.Ready) {
-	if len(rd.Notes) > 0 {
+	if len(rd.Notes)+len(rd.Commands) > 0 {
 		st.note(rd.Notes)
+		st.rememberReady(now, rd)
 	}
 	// The last bytes and the end go out as one message where that is possible.
 	if c := len(rd.Commands); c > 0 {
@@ -365,5 +368,5 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
 	st.measure(now)
 	st.record(now, c.Outcome)
 	st.out.conclude(body, c.Abort, c.Outcome)
-	st.srv.live.Remove(st.id)
+	st.retire(now, c.Outcome)
 }

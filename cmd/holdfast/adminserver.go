@@ -33,6 +33,7 @@ func newAdminServer(s *service, sessions sessionstore.Directory, metrics prometh
 	local := s.cfg.Admin.Loopback()
 	a.handler = console.New(console.Options{
 		Streams:  s.processor.Live(),
+		Targets:  s.processor.Targets,
 		Sessions: sessions,
 		Metrics:  metrics,
 		Config:   func() any { return a.effective.Load().Redacted() },

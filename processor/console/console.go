@@ -30,6 +30,10 @@ type Streams interface {
 	// Snapshot returns at most limit streams in the order of their IDs, beginning
 	// above after. Fewer than limit is the end.
 	Snapshot(after live.ID, limit int) []live.Stream
+	// Ended returns at most limit streams that ended lately, the latest first.
+	Ended(now time.Time, limit int) []live.Stream
+	// Find returns a stream that runs or ended lately, with its timeline.
+	Find(now time.Time, id live.ID) (live.History, bool)
 }
 
 // Options are what the console shows. Streams, Sessions, Metrics and Config are
@@ -41,6 +45,8 @@ type Options struct {
 	// Config returns the configuration in effect, with secrets hidden, as a value
 	// for encoding/json. It is asked at each request, for a reload changes it.
 	Config func() any
+	// Targets returns the health of upstream hosts. nil: there is none to be shown.
+	Targets func() []live.Target
 	// Ready says why the process should get no new streams: it drains, or its
 	// store is down. The text is shown, so it holds no secret. nil: always ready.
 	Ready func() error
@@ -62,9 +68,11 @@ type Options struct {
 type console struct {
 	Options
 	watchers chan struct{} // one slot for each client of the watch stream
+	camera   camera
+	history  history
 }
 
-// New returns the handler of the admin port.
+// New returns the handler of the admin port. Its history begins when Serve does.
 func New(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -75,7 +83,13 @@ func New(o Options) http.Handler {
 	if o.Trust == nil {
 		o.Trust = trustNumber
 	}
-	c := &console{Options: o, watchers: make(chan struct{}, maxWatchers)}
+	if o.Targets == nil {
+		o.Targets = func() []live.Target { return nil }
+	}
+	c := &console{
+		Options: o, watchers: make(chan struct{}, maxWatchers),
+		camera: camera{streams: o.Streams}, history: history{metrics: o.Metrics},
+	}
 
 	mux := http.NewServeMux()
 	for _, r := range c.routes() {
@@ -84,7 +98,14 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "there is nothing at %s: / lists what there is", shorten(r.URL.Path))
 	})
-	return c.recovered(c.guarded(mux))
+	return &handler{Handler: c.recovered(c.guarded(mux)), console: c}
+}
+
+// handler is a console that Serve can set going.
+type handler struct {
+	http.Handler
+
+	console *console
 }
 
 // methods are the handlers of one path.
@@ -128,8 +149,10 @@ func (c *console) routes() []route {
 		{"/livez", "/livez", "200 while the process runs", get(c.livez)},
 		{"/readyz", "/readyz", "200 while new streams are welcome, 503 and the reason otherwise", get(c.readyz)},
 		{"/metrics", "/metrics", "metrics for Prometheus", get(metrics.ServeHTTP)},
-		{"/api/v1/streams", "/api/v1/streams", "the streams that run now; ?policy= and ?mode= choose, ?limit= and ?after= page", get(c.streams)},
-		{"/api/v1/streams/watch", "/api/v1/streams/watch", "the same as an event stream, a change at a time", get(c.watch)},
+		{"/api/v1/streams", "/api/v1/streams", "the streams that run now; ?policy=, ?mode=, ?upstream= and ?q= choose, ?limit= and ?after= page; with ?state=ended (or all) also those that ended lately, with ?sort= in another order, paged by ?offset=", get(c.streams)},
+		{"/api/v1/streams/{id}", "", "", get(c.stream)},
+		{"/api/v1/streams/watch", "/api/v1/streams/watch", "the same as an event stream, a change at a time; ?with=summary adds the whole and its history", get(c.watch)},
+		{"/api/v1/targets", "/api/v1/targets", "the health of upstream hosts", get(c.targets)},
 		{"/api/v1/sessions", "/api/v1/sessions", "the sessions that are kept; ?limit= and ?after= page", get(c.sessions)},
 		{"/api/v1/sessions/{key}", "", "", methods{http.MethodGet: c.session, http.MethodDelete: c.dropSession}},
 		{"/api/v1/config", "/api/v1/config", "the configuration in effect, secrets hidden", get(c.config)},

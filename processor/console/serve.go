@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -46,6 +47,14 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 		// Whatever a client does wrong is not worth a line; the handler logs its
 		// own faults.
 		ErrorLog: zap.NewStdLog(zap.NewNop()),
+	}
+	if h, ok := h.(*handler); ok {
+		var background sync.WaitGroup
+		// While the last answers are finished, the history goes on.
+		during, end := context.WithCancel(base)
+		background.Go(func() { h.console.history.run(during) })
+		defer background.Wait()
+		defer end()
 	}
 	failed := make(chan error, 1) // holds the error that nobody asks for after a shutdown
 	go func() { failed <- s.Serve(ln) }()

@@ -1,18 +1,22 @@
-// Package live knows the streams that are running now, for the admin API and the drain.
+// Package live knows the streams that are running now, for the admin API and the
+// drain, and what happened to them; for a while also to those that ended.
 package live
 
 import "time"
 
-// Stream is a snapshot of one running stream.
+// Stream is a snapshot of one stream that runs, or what it was when it ended.
 type Stream struct {
 	ID         string    `json:"id"`      // our own, random, for logs
 	Session    string    `json:"session"` // hex of the session's ID
 	Policy     string    `json:"policy"`
 	Mode       string    `json:"mode"`
+	State      string    `json:"state"`             // opening, live, resuming, draining, ended; copied: after a fault of ours
+	Outcome    string    `json:"outcome,omitempty"` // of an ended one
 	Method     string    `json:"method"`
 	Path       string    `json:"path"` // without the query, which may hold secrets
 	Upstream   string    `json:"upstream"`
 	Started    time.Time `json:"started"`
+	Ended      time.Time `json:"ended,omitzero"`
 	LastByte   time.Time `json:"last_byte"`
 	Cursor     string    `json:"cursor"` // shortened
 	Trust      string    `json:"trust"`

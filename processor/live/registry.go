@@ -40,6 +40,7 @@ const shardBits = 6
 // stream.
 type Registry struct {
 	shards [1 << shardBits]shard
+	ended  ended
 }
 
 type shard struct {
