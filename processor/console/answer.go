@@ -65,9 +65,9 @@ func parameters(w http.ResponseWriter, r *http.Request, known ...string) (url.Va
 	return q, true
 }
 
-// onlyParameters is parameters for paths that take few or none.
-func onlyParameters(w http.ResponseWriter, r *http.Request, known ...string) bool {
-	_, ok := parameters(w, r, known...)
+// noParameters is parameters for paths that take none.
+func noParameters(w http.ResponseWriter, r *http.Request) bool {
+	_, ok := parameters(w, r)
 	return ok
 }
 

@@ -200,7 +200,7 @@ type status struct {
 }
 
 func (c *console) config(w http.ResponseWriter, r *http.Request) {
-	if !onlyParameters(w, r) {
+	if !noParameters(w, r) {
 		return
 	}
 	answer(w, http.StatusOK, c.Config())

@@ -139,7 +139,7 @@ func (c *console) storeFailed(w http.ResponseWriter, err error) {
 
 // keyOf reads the session's key from the path.
 func keyOf(w http.ResponseWriter, r *http.Request) (sessionstore.SessionID, bool) {
-	if !onlyParameters(w, r) {
+	if !noParameters(w, r) {
 		return sessionstore.SessionID{}, false
 	}
 	text := r.PathValue("key")

@@ -55,7 +55,7 @@ func (c *console) streams(w http.ResponseWriter, r *http.Request) {
 
 // stream is one stream with its timeline, while it runs and for a while after.
 func (c *console) stream(w http.ResponseWriter, r *http.Request) {
-	if !onlyParameters(w, r) {
+	if !noParameters(w, r) {
 		return
 	}
 	text := r.PathValue("id")
@@ -76,7 +76,7 @@ func (c *console) stream(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *console) targets(w http.ResponseWriter, r *http.Request) {
-	if !onlyParameters(w, r) {
+	if !noParameters(w, r) {
 		return
 	}
 	answer(w, http.StatusOK, struct {

@@ -47,8 +47,8 @@ func (e *ended) add(h History) {
 func (e *ended) each(since time.Time, f func(*History) bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i := len(e.ring) - 1; i >= 0; i-- {
-		h := &e.ring[(e.next+i)%len(e.ring)]
+	for i := range e.ring {
+		h := &e.ring[(e.next+len(e.ring)-1-i)%len(e.ring)]
 		if !h.Ended.Before(since) && !f(h) {
 			return
 		}
