@@ -29,21 +29,38 @@ func Serve(tb testing.TB, upstream, config string) *Standalone {
 	tb.Helper()
 	dir := tb.TempDir()
 	admin, listen, envoyAdmin := FreeAddress(tb), FreeAddress(tb), FreeAddress(tb)
-	s := &Standalone{
-		URL:        "http://" + listen,
-		Admin:      "http://" + admin,
-		EnvoyAdmin: "http://" + envoyAdmin,
-		AccessLog:  filepath.Join(dir, "access.log"),
-		config:     WriteFile(tb, "holdfast.yaml", "listen: unix:"+filepath.Join(dir, "p.sock")+"\nadmin: "+admin+"\n"+config),
-		clients:    map[Protocol]*http.Client{H1: NewClient(tb, H1), H2: NewClient(tb, H2)},
-	}
-	s.StartProcessor(tb)
-	code, bootstrap, stderr := RunHoldfast(tb, "bootstrap", "--config", s.config, "--upstream", upstream,
-		"--listen", listen, "--envoy-admin", envoyAdmin, "--access-log", s.AccessLog)
+	config = "listen: unix:" + filepath.Join(dir, "p.sock") + "\nadmin: " + admin + "\n" + config
+	access := filepath.Join(dir, "access.log")
+	code, bootstrap, stderr := RunHoldfast(tb, "bootstrap", "--config", WriteFile(tb, "holdfast.yaml", config), "--upstream", upstream,
+		"--listen", listen, "--envoy-admin", envoyAdmin, "--access-log", access)
 	if code != 0 {
 		tb.Fatalf("holdfast bootstrap: exit code %d\n%s", code, stderr)
 	}
-	s.Envoy = Start(tb, Envoy(tb), "-c", WriteFile(tb, "envoy.yaml", bootstrap),
+	s := ServeFiles(tb, Files{Config: config, Bootstrap: bootstrap, Listen: listen, Admin: admin, EnvoyAdmin: envoyAdmin})
+	s.AccessLog = access
+	return s
+}
+
+// Files are the configurations of a processor and of its Envoy, and the addresses
+// in them.
+type Files struct {
+	Config, Bootstrap         string // texts
+	Listen, Admin, EnvoyAdmin string // host:port
+}
+
+// ServeFiles is Serve with configurations that were written elsewhere. The cluster
+// of the processor has to be called holdfast.
+func ServeFiles(tb testing.TB, f Files) *Standalone {
+	tb.Helper()
+	s := &Standalone{
+		URL:        "http://" + f.Listen,
+		Admin:      "http://" + f.Admin,
+		EnvoyAdmin: "http://" + f.EnvoyAdmin,
+		config:     WriteFile(tb, "holdfast.yaml", f.Config),
+		clients:    map[Protocol]*http.Client{H1: NewClient(tb, H1), H2: NewClient(tb, H2)},
+	}
+	s.StartProcessor(tb)
+	s.Envoy = Start(tb, Envoy(tb), "-c", WriteFile(tb, "envoy.yaml", f.Bootstrap),
 		"--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning")
 	Eventually(tb, "Envoy to be ready", func() bool { return s.fetchOK(s.EnvoyAdmin + "/ready") })
 	Eventually(tb, "Envoy to find the processor healthy", func() bool {
@@ -79,6 +96,13 @@ func (s *Standalone) fetchOK(url string) bool {
 	}
 	defer resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
+}
+
+// Metric is Gateway.Metric of the processor.
+func (s *Standalone) Metric(tb testing.TB, name string, labels ...string) float64 {
+	tb.Helper()
+	_, page := Fetch(tb, s.clients[H1], s.Admin+"/metrics")
+	return SumMetric(page, name, labels...)
 }
 
 // Open sends a request for path through Envoy and returns at once.
