@@ -298,6 +298,9 @@ func (m *Machine) endAsUpstream(c Cause) {
 	r := &m.resume
 	switch {
 	case m.proof == nil:
+		if c == CleanEnd && r.tailOf == brokeOff {
+			r.dropTail() // it is no part of this response
+		}
 		m.out.insert(m.Held())
 	case c == CleanEnd && m.reachesMarker():
 		m.out.insert(m.scanner.Held())
