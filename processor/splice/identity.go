@@ -217,16 +217,10 @@ func (m *Machine) idSeen(ev *sse.Event, id []byte) (repeat bool) {
 
 // contentSeen keeps an event in mind that is new to the client.
 func (m *Machine) contentSeen(id []byte, e uint64) {
-	if m.acked != "" && string(id) == m.acked {
-		// The event that the client has, or a new one under its id? If there is
-		// no telling, the window must not claim to know its place: the client may
-		// get nothing of this stream and return with the same cursor, and would
-		// be taken to have all that came before.
-		earlier, known := m.window.lookUp(e)
-		m.judge(id, e, known, earlier == e)
-		return
-	}
 	earlier, known := m.window.remember(e)
+	if !known && m.acked != "" && string(id) == m.acked {
+		m.ackedAgain = true
+	}
 	m.judge(id, e, known, earlier == e)
 }
 

@@ -39,14 +39,15 @@ type Machine struct {
 
 	identity *identity // nil: the id field
 
-	partial   bool // the client had events before the window's first
-	passing   bool // not an event stream: bytes go through unread
-	oversize  bool // the client has a part of an event that is not over
-	delivered bool // the client has an event, or a part of one
-	nameless  bool // and one without an id among them
-	ended     bool // this Step ended a block
-	useful    bool // this Step brought a new event with an id
-	opening   bool // attempt 0 is to be asked for
+	partial    bool // the client had events before the window's first
+	ackedAgain bool // the id that the client came with has come again; see State
+	passing    bool // not an event stream: bytes go through unread
+	oversize   bool // the client has a part of an event that is not over
+	delivered  bool // the client has an event, or a part of one
+	nameless   bool // and one without an id among them
+	ended      bool // this Step ended a block
+	useful     bool // this Step brought a new event with an id
+	opening    bool // attempt 0 is to be asked for
 
 	dialsFirst bool // attempt 0 is one of ours
 	fate       fate // of the last block, and so of an LF that belongs to it

@@ -1,5 +1,7 @@
 package splice
 
+import "slices"
+
 // State is what outlives one stream of a line: enough to recognise, when the
 // client comes back, what it already has. The zero State knows nothing.
 type State struct {
@@ -28,6 +30,14 @@ func (m *Machine) AppendState(s *State) {
 		s.LastSent = string(m.cursor.id)
 	}
 	s.Window = m.window.appendTo(s.Window[:0])
+	if m.ackedAgain {
+		// Is it the event that the client has, or a new one under its id? If there
+		// is no telling, the window must not claim to know its place: the client may
+		// get nothing of this stream and return with the same cursor, and would be
+		// taken to have all that came before.
+		acked := m.nameOf([]byte(m.acked))
+		s.Window = slices.DeleteFunc(s.Window, func(e uint64) bool { return (e^acked)&m.window.key == 0 })
+	}
 	s.Key = m.key
 	s.Epoch = m.epoch
 	s.Trust = m.trust.verdict
