@@ -347,11 +347,22 @@ func (m *Machine) complete() bool {
 	// Some servers leave out the blank line after their last event, and most
 	// clients of such servers do not mind. What the event would be is decided by
 	// ending its line and its block; these line ends are sent to nobody.
-	m.scanner.Feed([]byte("\n\n"))
+	s := m.scanner
+	if !m.oversize { // what is held has to stay so
+		s = sse.NewScanner(m.policy.eventBytes())
+		m.look(s, m.scanner.Held())
+	}
+	m.look(s, []byte("\n\n"))
+	return m.done.reached
+}
+
+// look feeds s, and looks for the event that marks the end.
+func (m *Machine) look(s *sse.Scanner, b []byte) {
+	s.Feed(b)
 	for {
-		ev, ok := m.scanner.Next()
+		ev, ok := s.Next()
 		if !ok {
-			return m.done.reached
+			return
 		}
 		if ev.Part == sse.Whole || ev.Part == sse.Last {
 			m.done.blockDispatched(&ev)
