@@ -52,6 +52,10 @@ clients: build envoy ## Run a browser, MCP SDKs and other people's clients throu
 chaos: build envoy ## Kill origins 2,000 times while clients read (CHAOS="-kills 10000 -timeout 20m" for more)
 	$(GO) run ./test/chaos $(CHAOS)
 
+.PHONY: chaos-short
+chaos-short: build envoy ## The same with 200 kills, in seconds
+	$(GO) run ./test/chaos -kills 200
+
 .PHONY: e2e-deploy
 e2e-deploy: envoy ## Build and run the examples for containers from nothing (root, minutes; installs Docker)
 	@bash test/deploy/compose
@@ -106,7 +110,7 @@ demo: build envoy ## Show it: kill an origin 20 times, plain Envoy beside Holdfa
 	$(GO) run ./examples/demo
 
 .PHONY: ci
-ci: lint check-generate test race fuzz cover e2e-load clients ## Everything that a change must pass
+ci: lint check-generate test race fuzz cover e2e-load clients chaos-short ## Everything that a change must pass
 
 .PHONY: clean
 clean: ## Remove what was built; the Envoy in .tools stays

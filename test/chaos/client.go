@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -18,69 +17,38 @@ func newClient(h2 bool) *http.Client {
 
 // readStream reads one stream over one connection and compares it with the
 // origin's.
-func readStream(ctx context.Context, client *http.Client, url, name string, o *options, t *tally) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/"+name, http.NoBody)
-	if err != nil {
-		t.broken(name, 0, err.Error())
-		return
-	}
-	req.Header.Set("accept", "text/event-stream")
-	t.opened()
-	res, err := client.Do(req)
-	if err != nil {
-		t.broken(name, 0, err.Error())
-		return
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		t.broken(name, 0, res.Status)
-		return
-	}
-	c := &comparer{stream: name, tally: t, next: 1}
-	c.want = appendEvent(nil, name, 1)
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := res.Body.Read(buf)
-		c.took(time.Now(), buf[:n])
-		if err == nil {
-			continue
+func readStream(ctx context.Context, client *http.Client, url, via, name string, o *options, t *tally) {
+	t.opened(via)
+	c := newComparer(name, o.events)
+	why := func() string {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/"+name, http.NoBody)
+		if err != nil {
+			return err.Error()
 		}
-		if err != io.EOF || c.next <= o.events {
-			t.broken(name, c.next-1, err.Error())
+		req.Header.Set("accept", "text/event-stream")
+		res, err := client.Do(req)
+		if err != nil {
+			return err.Error()
 		}
-		t.finished(o.events-(c.next-1), c.repeated)
-		return
-	}
-}
-
-// comparer checks bytes as they come.
-type comparer struct {
-	stream   string
-	tally    *tally
-	rest     []byte // of an event that is not whole yet
-	want     []byte // event next
-	next     int
-	repeated int
-}
-
-func (c *comparer) took(now time.Time, b []byte) {
-	c.rest = append(c.rest, b...)
-	for {
-		i := bytes.Index(c.rest, []byte("\n\n"))
-		if i < 0 {
-			return
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return res.Status
 		}
-		block := c.rest[:i+2]
-		c.rest = c.rest[i+2:]
-		switch {
-		case bytes.Equal(block, c.want):
-			c.tally.arrived(c.stream, c.next, now)
-			c.next++
-			c.want = appendEvent(c.want[:0], c.stream, c.next)
-		case block[0] == ':': // a heartbeat
-		default:
-			c.tally.strange(c.stream, c.next, string(block))
-			c.repeated++
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := res.Body.Read(buf)
+			now := time.Now()
+			for range c.took(buf[:n]) {
+				t.took(name, now)
+			}
+			switch {
+			case err == nil:
+				continue
+			case err == io.EOF && c.next > o.events:
+				return ""
+			}
+			return err.Error()
 		}
-	}
+	}()
+	t.finished(via, name, c, why)
 }

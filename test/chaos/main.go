@@ -5,20 +5,18 @@
 //
 //	go run ./test/chaos -kills 2000
 //
-// It prints what it did and exits 0 if no event was lost, none repeated and no
-// client had to connect again; 1 otherwise. It needs bin/holdfast and
-// .tools/envoy: see make chaos.
+// When bytes and processes meet is not to be repeated; what is found here is worth a
+// schedule for make sim. It prints what it did and exits 0 if no event was lost, none repeated, none
+// altered and no client had to connect again; 1 otherwise. It needs bin/holdfast
+// and .tools/envoy: see make chaos.
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 )
 
@@ -26,12 +24,12 @@ import (
 type options struct {
 	kills    int
 	timeout  time.Duration
-	streams  int // at once, for each pair of protocols
+	vias     []string
+	streams  int // at once, for each way and pair of protocols
 	events   int // of each stream
 	pace     time.Duration
-	distance int // bytes between kills, on average
-	sigkill  time.Duration
-	seed     uint64
+	distance int // bytes between breaks, on average
+	deaths   time.Duration
 	holdfast string
 	envoy    string
 }
@@ -39,29 +37,50 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.kills, "kills", 2000, "how many kills there are before no new stream is begun")
-	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "longest time for all of it")
-	flag.IntVar(&o.streams, "streams", 4, "streams at once, for each pair of upstream's and client's protocol")
+	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for all of it")
+	via := flag.String("via", "both", "how Holdfast holds streams: relay, immediate or both")
+	flag.IntVar(&o.streams, "streams", 2, "streams at once, for each way of holding and pair of upstream's and client's protocol")
 	flag.IntVar(&o.events, "events", 200, "events of each stream")
 	flag.DurationVar(&o.pace, "pace", 4*time.Millisecond, "between two events of a stream")
-	flag.IntVar(&o.distance, "distance", 3000, "bytes between two kills of a stream, on average")
-	flag.DurationVar(&o.sigkill, "sigkill", 3*time.Second, "between two deaths of an origin's process")
-	flag.Uint64Var(&o.seed, "seed", 0, "of every random choice; 0: a random one, which is printed")
+	flag.IntVar(&o.distance, "distance", 3000, "bytes between two breaks of a stream, on average")
+	flag.DurationVar(&o.deaths, "deaths", 300*time.Millisecond, "between two deaths of an origin's process, on average, once they begin")
 	flag.StringVar(&o.holdfast, "holdfast", "bin/holdfast", "the program under test")
 	flag.StringVar(&o.envoy, "envoy", ".tools/envoy", "the Envoy to use")
 	child := flag.String("origin", "", "be the origin, at this address (used by this program itself)")
 	flag.Parse()
-	if o.seed == 0 {
-		o.seed = rand.Uint64()
-	}
 	if *child != "" {
 		fail(serveOrigin(*child, &o))
 		return
 	}
+	fail(o.check(*via))
 	ok, err := run(&o)
 	fail(err)
 	if !ok {
+		fmt.Fprintln(os.Stderr, "chaos: not every client got every event once over its one connection")
 		os.Exit(1)
 	}
+}
+
+func (o *options) check(via string) (err error) {
+	switch via {
+	case "both":
+		o.vias = []string{"relay", "immediate"}
+	case "relay", "immediate":
+		o.vias = []string{via}
+	default:
+		return fmt.Errorf("-via %q: want relay, immediate or both", via)
+	}
+	if o.kills < 1 || o.streams < 1 || o.events < 2 || o.pace <= 0 || o.distance < 1 || o.deaths <= 0 {
+		return errors.New("every number has to be positive, and -events at least 2")
+	}
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: every option is a flag, see -help", flag.Arg(0))
+	}
+	if o.holdfast, err = filepath.Abs(o.holdfast); err != nil {
+		return err
+	}
+	o.envoy, err = filepath.Abs(o.envoy)
+	return err
 }
 
 func fail(err error) {
@@ -69,59 +88,4 @@ func fail(err error) {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}
-}
-
-// errTimeout is the cause of the context's end when time is up.
-var errTimeout = errors.New("time is up; raise -timeout, or lower -kills")
-
-// run plays with one gateway for each protocol of upstreams.
-func run(o *options) (bool, error) {
-	var err error
-	if o.holdfast, err = filepath.Abs(o.holdfast); err != nil {
-		return false, err
-	}
-	if o.envoy, err = filepath.Abs(o.envoy); err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), o.timeout, errTimeout)
-	defer cancel()
-	fmt.Printf("seed %d\n", o.seed)
-	begin := time.Now()
-	t := &tally{want: o.kills, kills: map[breakage]int{}, when: map[place]pending{}, latency: map[breakage][]time.Duration{}}
-	var wg sync.WaitGroup
-	var stops []func()
-	defer func() {
-		for _, stop := range stops {
-			stop()
-		}
-	}()
-	for i, scheme := range []string{"http", "h2c"} {
-		origin, err := startOrigin(ctx, o, uint64(i), t)
-		if err != nil {
-			return false, err
-		}
-		stops = append(stops, origin.stop)
-		gw, err := startGateway(ctx, o, scheme+"://"+origin.address)
-		if err != nil {
-			return false, err
-		}
-		stops = append(stops, gw.stop)
-		for _, h2 := range []bool{false, true} {
-			client := newClient(h2)
-			for n := range o.streams {
-				wg.Go(func() {
-					for round := 0; t.more() && ctx.Err() == nil; round++ {
-						name := fmt.Sprintf("%s-%t-%d-%d", scheme, h2, n, round)
-						readStream(ctx, client, gw.url, name, o, t)
-					}
-				})
-			}
-		}
-	}
-	wg.Wait()
-	t.print(time.Since(begin))
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
-	}
-	return t.clean(), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,18 +19,26 @@ import (
 // breaks each off at a random byte. It tells the parent on standard output, before
 // it does so.
 func serveOrigin(address string, o *options) error {
+	var anywhere atomic.Bool // a response may break before it has brought an event
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	s := &http.Server{
 		Addr: address, Protocols: &protocols, ReadHeaderTimeout: time.Minute,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveStream(w, r, o) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveStream(w, r, o, anywhere.Load()) }),
 	}
 	lis, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return err
 	}
 	fmt.Println("ready")
+	// The parent's end is the end of standard input, and ours.
+	go func() {
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			anywhere.Store(true)
+		}
+		os.Exit(0)
+	}()
 	return s.Serve(lis)
 }
 
@@ -43,7 +53,7 @@ const (
 	byDeath breakage = "death" // the process; the parent does that
 )
 
-func serveStream(w http.ResponseWriter, r *http.Request, o *options) {
+func serveStream(w http.ResponseWriter, r *http.Request, o *options, anywhere bool) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	last := 0
 	if id := r.Header.Get("last-event-id"); id != "" {
@@ -58,6 +68,9 @@ func serveStream(w http.ResponseWriter, r *http.Request, o *options) {
 		return
 	}
 	left := int(rand.ExpFloat64() * float64(o.distance))
+	if !anywhere {
+		left += len(appendEvent(nil, name, last+1))
+	}
 	w.Header().Set("content-type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
 	rc := http.NewResponseController(w)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -21,26 +22,25 @@ import (
 type origin struct {
 	address string
 	stop    func()
+	mayDie  func() // from now on, and break responses before they have brought an event
 }
 
 // startOrigin returns when it serves for the first time.
 func startOrigin(ctx context.Context, o *options, number uint64, t *tally) (*origin, error) {
-	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	address := lis.Addr().String()
-	lis.Close()
 	ctx, cancel := context.WithCancel(ctx)
-	ready, over := make(chan error, 1), make(chan struct{})
+	ready, mortal, over := make(chan error, 1), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(over)
-		for life := 0; ctx.Err() == nil; life++ {
-			if err := live(ctx, o, address, t, ready); err != nil {
+		for ctx.Err() == nil {
+			if err := live(ctx, o, address, t, ready, mortal); err != nil {
 				select {
 				case ready <- err:
 				default:
-					t.say("the origin %d did not come back: %v", number, err)
+					t.note("the origin %d did not come back: %v", number, err)
 				}
 				return
 			}
@@ -54,11 +54,21 @@ func startOrigin(ctx context.Context, o *options, number uint64, t *tally) (*ori
 		stop()
 		return nil, err
 	}
-	return &origin{address: address, stop: stop}, nil
+	return &origin{address: address, stop: stop, mayDie: sync.OnceFunc(func() { close(mortal) })}, nil
+}
+
+// freeAddress was free a moment ago.
+func freeAddress(ctx context.Context) (string, error) {
+	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer lis.Close()
+	return lis.Addr().String(), nil
 }
 
 // live is one life of the process, ended by SIGKILL.
-func live(ctx context.Context, o *options, address string, t *tally, ready chan<- error) error {
+func live(ctx context.Context, o *options, address string, t *tally, ready chan<- error, mortal <-chan struct{}) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -66,6 +76,11 @@ func live(ctx context.Context, o *options, address string, t *tally, ready chan<
 	cmd := exec.Command(self, "-origin", address,
 		"-events", strconv.Itoa(o.events), "-pace", o.pace.String(), "-distance", strconv.Itoa(o.distance))
 	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe() // it ends when this end does
+	if err != nil {
+		return err
+	}
+	defer in.Close()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -83,7 +98,7 @@ func live(ctx context.Context, o *options, address string, t *tally, ready chan<
 				close(served)
 				continue
 			}
-			t.note(sc.Text())
+			t.told(sc.Text())
 		}
 	}()
 	select {
@@ -96,8 +111,13 @@ func live(ctx context.Context, o *options, address string, t *tally, ready chan<
 		return fmt.Errorf("the origin ended: %w", cmd.Wait())
 	}
 	select {
-	case <-time.After(o.sigkill):
-		t.killed(byDeath, "", 0, 0, time.Now())
+	case <-mortal:
+		fmt.Fprintln(in, "anywhere")
+		select {
+		case <-time.After(time.Duration(rand.ExpFloat64() * float64(o.deaths))):
+			t.died()
+		case <-ctx.Done():
+		}
 	case <-ctx.Done():
 	}
 	_ = cmd.Process.Kill()
@@ -106,22 +126,22 @@ func live(ctx context.Context, o *options, address string, t *tally, ready chan<
 	return nil
 }
 
-// note reads an origin's line about what it does.
-func (t *tally) note(line string) {
+// told reads an origin's line about what it does.
+func (t *tally) told(line string) {
 	var how, stream string
 	var first, last int
 	var at int64
 	if _, err := fmt.Sscanf(line, "broke %s %s %d %d %d", &how, &stream, &first, &last, &at); err != nil {
-		t.say("the origin says %q", line)
+		t.note("the origin says %q", line)
 		return
 	}
-	t.killed(breakage(how), stream, first, last, time.Unix(0, at))
+	t.broke(breakage(how), stream, first, last, time.Unix(0, at))
 }
 
 // gateway is `holdfast run`.
 type gateway struct {
-	url  string
-	stop func()
+	url, admin string
+	stop       func()
 }
 
 // config is the default one, but for pauses: an origin that comes back in a moment
@@ -129,19 +149,24 @@ type gateway struct {
 const config = `policies:
 - name: default
   mode: hold
+  via: %s
   backoff: {base: 50ms, max: 500ms, retries: 100}
 `
 
-func startGateway(ctx context.Context, o *options, upstream string) (*gateway, error) {
+func startGateway(ctx context.Context, o *options, via, upstream string) (*gateway, error) {
 	dir, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
 		return nil, err
 	}
 	file := filepath.Join(dir, "holdfast.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, via), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(o.holdfast, "run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+	admin, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(o.holdfast, "run", "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", admin,
 		"--config", file, "--envoy", o.envoy)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -168,7 +193,7 @@ func startGateway(ctx context.Context, o *options, upstream string) (*gateway, e
 	select {
 	case text := <-line:
 		if url, ok := strings.CutPrefix(strings.TrimSpace(text), "ready "); ok {
-			return &gateway{url: url, stop: stop}, nil
+			return &gateway{url: url, admin: "http://" + admin, stop: stop}, nil
 		}
 		stop()
 		return nil, fmt.Errorf("holdfast did not get ready:\n%s", said.String())

@@ -2,10 +2,43 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 )
+
+// score is what became of the streams that were held one way.
+type score struct {
+	streams  int
+	whole    int // streams that the client has from first to last event
+	events   int
+	lost     int
+	repeated int
+	altered  int // blocks that the origin never sent
+	breaks   int // streams after which a client would have had to connect again
+}
+
+func (s *score) clean() bool {
+	return s.lost == 0 && s.repeated == 0 && s.altered == 0 && s.breaks == 0 && s.whole == s.streams && s.streams > 0
+}
+
+// tally counts what all streams did.
+type tally struct {
+	want int
+
+	mu     sync.Mutex
+	kills  map[breakage]int
+	total  int
+	marks  map[int]chan struct{} // closed when there were so many kills
+	scores map[string]*score     // by the way they were held
+	words  []string              // about what went wrong
+
+	// A break and the event behind it are told by different processes, and in any
+	// order.
+	untimed bool
+	arrived map[string][]time.Time // by stream, of its events
+	pending map[place]pending      // breaks behind which nothing has arrived
+	latency map[breakage][]time.Duration
+}
 
 // place is an event of a stream.
 type place struct {
@@ -19,46 +52,64 @@ type pending struct {
 	at  time.Time
 }
 
-// tally counts what all streams did.
-type tally struct {
-	want int
-
-	mu       sync.Mutex
-	kills    map[breakage]int
-	total    int
-	streams  int
-	whole    int // streams that the client has from first to last event
-	lost     int
-	repeated int // or otherwise not what had to come next
-	breaks   int // streams after which a client would have had to connect again
-	events   int
-
-	// when tells the time of each break behind this event, until the next has
-	// arrived.
-	when    map[place]pending
-	latency map[breakage][]time.Duration
-	words   []string // about what went wrong
+func newTally(want int) *tally {
+	return &tally{
+		want: want, kills: map[breakage]int{}, marks: map[int]chan struct{}{}, scores: map[string]*score{},
+		arrived: map[string][]time.Time{}, pending: map[place]pending{}, latency: map[breakage][]time.Duration{},
+	}
 }
 
-// killed counts a break after which event after of a stream is the next to come.
-// Only breaks of responses that had brought something are timed: behind the
-// others there is a pause on purpose.
-func (t *tally) killed(how breakage, stream string, first, last int, at time.Time) {
+// reached returns a channel that is closed once there were n kills.
+func (t *tally) reached(n int) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	ch := make(chan struct{})
+	if t.total >= n {
+		close(ch)
+	} else {
+		t.marks[n] = ch
+	}
+	return ch
+}
+
+func (t *tally) count(how breakage) {
 	t.kills[how]++
 	t.total++
-	if stream == "" {
-		// A process died; what comes back late, comes back late for that.
-		clear(t.when)
+	if ch := t.marks[t.total]; ch != nil {
+		close(ch)
+	}
+}
+
+// died counts the death of an origin.
+func (t *tally) died() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count(byDeath)
+}
+
+// untime ends the measuring: from now on streams come back when their origin does,
+// and after pauses, which says nothing about us.
+func (t *tally) untime() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.untimed = true
+	clear(t.pending)
+}
+
+// broke counts a break of a response that began behind event first of a stream and
+// ended behind event last.
+func (t *tally) broke(how breakage, stream string, first, last int, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count(how)
+	if t.untimed || last == first {
 		return
 	}
-	p := place{stream, last + 1}
-	if last > first {
-		t.when[p] = pending{how, at}
-	} else {
-		delete(t.when, p)
+	if has := t.arrived[stream]; len(has) > last {
+		t.latency[how] = append(t.latency[how], has[last].Sub(at))
+		return
 	}
+	t.pending[place{stream, last + 1}] = pending{how, at}
 }
 
 func (t *tally) more() bool {
@@ -67,61 +118,84 @@ func (t *tally) more() bool {
 	return t.total < t.want
 }
 
-func (t *tally) opened() {
+// opened counts a stream that is held one way.
+func (t *tally) opened(via string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.streams++
+	t.score(via).streams++
 }
 
-func (t *tally) arrived(stream string, n int, at time.Time) {
+func (t *tally) score(via string) *score {
+	if t.scores[via] == nil {
+		t.scores[via] = new(score)
+	}
+	return t.scores[via]
+}
+
+// took notes when the next event of a stream arrived.
+func (t *tally) took(stream string, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.events++
-	p := place{stream, n}
-	if broke, ok := t.when[p]; ok {
+	t.arrived[stream] = append(t.arrived[stream], at)
+	p := place{stream, len(t.arrived[stream])}
+	if broke, ok := t.pending[p]; ok {
 		t.latency[broke.how] = append(t.latency[broke.how], at.Sub(broke.at))
-		delete(t.when, p)
+		delete(t.pending, p)
 	}
 }
 
-func (t *tally) strange(stream string, n int, got string) {
-	t.say("%s: instead of event %d the client got %q", stream, n, got)
-}
-
-// broken counts a stream that ended, with what the client has, other than it
-// should.
-func (t *tally) broken(stream string, has int, why string) {
-	t.mu.Lock()
-	t.breaks++
-	t.mu.Unlock()
-	t.say("%s: ended behind event %d: %s", stream, has, why)
-}
-
-func (t *tally) finished(lost, repeated int) {
+// finished adds what became of a stream; why is empty if it ended as it should.
+func (t *tally) finished(via, stream string, c *comparer, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lost += max(lost, 0)
-	t.repeated += repeated
-	if lost == 0 && repeated == 0 {
-		t.whole++
+	s := t.score(via)
+	missing := c.lost + c.all - (c.next - 1)
+	s.events += c.events
+	s.lost += missing
+	s.repeated += c.repeated
+	s.altered += c.altered
+	if why != "" {
+		s.breaks++
+		t.say("%s: ended behind event %d: %s", stream, c.next-1, why)
 	}
+	if missing == 0 && c.repeated == 0 && c.altered == 0 {
+		s.whole++
+	}
+	for _, w := range c.words {
+		t.say("%s: %s", stream, w)
+	}
+	delete(t.arrived, stream)
+}
+
+// note keeps what an origin says that is not understood.
+func (t *tally) note(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.say(format, args...)
 }
 
 const mostWords = 20
 
 func (t *tally) say(format string, args ...any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if len(t.words) < mostWords {
 		t.words = append(t.words, fmt.Sprintf(format, args...))
 	}
 }
 
 func (t *tally) clean() bool {
-	return t.lost == 0 && t.repeated == 0 && t.breaks == 0 && t.whole == t.streams && t.total >= t.want
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.scores {
+		if !s.clean() {
+			return false
+		}
+	}
+	return len(t.scores) > 0 && t.total >= t.want
 }
 
 func (t *tally) print(took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, w := range t.words {
 		fmt.Println(w)
 	}
@@ -133,23 +207,23 @@ func (t *tally) print(took time.Duration) {
 		fmt.Printf("%s %d", how, t.kills[how])
 	}
 	fmt.Printf(") in %v\n", took.Round(time.Millisecond))
-	fmt.Printf("streams %d, whole %d, events %d\n", t.streams, t.whole, t.events)
-	fmt.Printf("lost %d, repeated %d, client reconnects %d\n", t.lost, t.repeated, t.breaks)
+	for _, via := range []string{"relay", "immediate"} {
+		if s := t.scores[via]; s != nil {
+			fmt.Printf("via %-9s  streams %d, whole %d, events %d; lost %d, repeated %d, altered %d, client reconnects %d\n",
+				via, s.streams, s.whole, s.events, s.lost, s.repeated, s.altered, s.breaks)
+		}
+	}
+	fmt.Println("break to next event at the client, origin there at once:")
 	var all []time.Duration
 	for _, how := range []breakage{byFIN, byRST, byReset, byEnd} {
-		all = append(all, t.latency[how]...)
-		printLatency(string(how), t.latency[how])
+		if len(t.latency[how]) > 0 {
+			all = append(all, t.latency[how]...)
+			fmt.Printf("  %-5s  %s\n", how, percentiles(t.latency[how], short))
+		}
 	}
-	printLatency("any break", all)
+	if len(all) > 0 {
+		fmt.Printf("  any    %s\n", percentiles(all, short))
+	}
 }
 
-func printLatency(of string, took []time.Duration) {
-	if len(took) == 0 {
-		return
-	}
-	slices.Sort(took)
-	at := func(percent int) time.Duration {
-		return took[(len(took)-1)*percent/100].Round(10 * time.Microsecond)
-	}
-	fmt.Printf("%s to next event: p50 %v, p99 %v, most %v (%d measured)\n", of, at(50), at(99), at(100), len(took))
-}
+func short(d time.Duration) string { return d.Round(10 * time.Microsecond).String() }
