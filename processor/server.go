@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"holdfast/processor/config"
+	"holdfast/processor/keyfile"
 	"holdfast/processor/live"
 	"holdfast/processor/pass"
 	"holdfast/processor/splice"
@@ -120,7 +121,7 @@ func NewServer(o Options) (*Server, error) {
 	}
 	if o.Tickets == nil {
 		var err error
-		if o.Tickets, err = pass.New([][]byte{pass.NewKey()}, pass.Options{}); err != nil {
+		if o.Tickets, err = pass.New([][]byte{keyfile.New()}, pass.Options{}); err != nil {
 			return nil, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	accesslogdata "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
+	"holdfast/processor/keyfile"
 	"holdfast/processor/pass"
 	"holdfast/processor/upstream"
 	"holdfast/sessionstore/memory"
@@ -144,7 +145,7 @@ func TestNoTakeover(t *testing.T) {
 
 // Our own fetch comes through a listener with the filter.
 func TestWayBack(t *testing.T) {
-	passes, err := pass.New([][]byte{pass.NewKey()}, pass.Options{})
+	passes, err := pass.New([][]byte{keyfile.New()}, pass.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/envoy"
 	"holdfast/processor/config"
+	"holdfast/processor/keyfile"
 	"holdfast/processor/pass"
 	"holdfast/processor/upstream"
 )
@@ -29,7 +30,7 @@ func newWayBack(c config.Fetch) (wayBack, error) {
 		return w, nil
 	}
 	if c.PassKeyFile != "" {
-		keys, err := pass.ReadKeys(c.PassKeyFile)
+		keys, err := keyfile.Read(c.PassKeyFile)
 		if err != nil {
 			return w, usage(fmt.Errorf("fetch.pass_key_file: %w", err))
 		}

@@ -5,20 +5,20 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"holdfast/processor/keyfile"
 )
 
 var (
 	start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	keyA  = bytes.Repeat([]byte("a"), KeyBytes)
-	keyB  = bytes.Repeat([]byte("b"), KeyBytes)
+	keyA  = bytes.Repeat([]byte("a"), keyfile.KeyBytes)
+	keyB  = bytes.Repeat([]byte("b"), keyfile.KeyBytes)
 	feed  = Claims{Policy: "default", Method: "GET", Authority: "example.com", Path: "/feed?x=1"}
 )
 
@@ -239,9 +239,6 @@ func TestKeysThatAreNone(t *testing.T) {
 			t.Errorf("%s: error %v does not say what to do", name, err)
 		}
 	}
-	if len(NewKey()) != KeyBytes || bytes.Equal(NewKey(), NewKey()) {
-		t.Error("NewKey is not fresh")
-	}
 }
 
 func TestPolicyNames(t *testing.T) {
@@ -355,53 +352,11 @@ func TestOneOfManyWins(t *testing.T) {
 	}
 }
 
-func TestReadKeys(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
-	for _, tt := range []struct {
-		name, text string
-		want       []string
-		err        string
-	}{
-		{"one", string(keyA) + "\n", []string{string(keyA)}, ""},
-		{"no line end", string(keyA), []string{string(keyA)}, ""},
-		{"rotation", "# new\n" + string(keyB) + "\r\n\n  " + string(keyA) + "\t\n", []string{string(keyB), string(keyA)}, ""},
-		{"empty", "", nil, "there is no key in it"},
-		{"comments", "# none\n\n", nil, "there is no key in it"},
-		{"short", "\nsecret\n", nil, "line 2 has 6 characters"},
-		{"binary", string(bytes.Repeat([]byte{0xf0, 7}, 20)), nil, "not printable text"},
-		{"huge", strings.Repeat("x", maxKeyFile+1), nil, "no key file"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			keys, err := ReadKeys(path)
-			if tt.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.err) || !strings.Contains(err.Error(), "openssl rand -base64 48") ||
-					!strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "secret") {
-					t.Fatalf("error %v", err)
-				}
-				return
-			}
-			var got []string
-			for _, k := range keys {
-				got = append(got, string(k))
-			}
-			if err != nil || strings.Join(got, "|") != strings.Join(tt.want, "|") {
-				t.Fatalf("keys %q, %v", got, err)
-			}
-		})
-	}
-	if _, err := ReadKeys(filepath.Join(t.TempDir(), "absent")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "openssl rand") {
-		t.Errorf("absent file: %v", err)
-	}
-}
-
 // FuzzVerify: no text but a token made by Sign is taken, and none brings
 // Verify down.
 func FuzzVerify(f *testing.F) {
 	s := newSigner(f, Options{}, keyA, keyB)
-	stranger := newSigner(f, Options{}, bytes.Repeat([]byte("z"), KeyBytes))
+	stranger := newSigner(f, Options{}, bytes.Repeat([]byte("z"), keyfile.KeyBytes))
 	f.Add("", "GET", "example.com", "/")
 	f.Add(sign(f, stranger, start, Ticket, feed), feed.Method, feed.Authority, feed.Path)
 	f.Add(strings.Repeat("A", 72), "GET", "", "")

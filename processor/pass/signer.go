@@ -8,10 +8,13 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"holdfast/processor/keyfile"
 )
 
 // Names of the request headers that carry tokens. Whoever verifies one removes
@@ -110,7 +113,7 @@ type Signer struct {
 	used      window
 }
 
-// New returns a Signer for keys of at least [KeyBytes] bytes each. The first key
+// New returns a Signer for keys of at least [keyfile.KeyBytes] bytes each. The first key
 // signs, all of them verify: to change a key without refusing anyone, add the
 // new one at the end everywhere, then move it to the front, then remove the old
 // one. Keys are copied.
@@ -128,14 +131,11 @@ func New(keys [][]byte, o Options) (*Signer, error) {
 // SetKeys replaces the keys, at once for every later Sign and Verify. What is
 // known about used tokens stays. On an error the old keys stay too.
 func (s *Signer) SetKeys(keys [][]byte) error {
-	if len(keys) == 0 {
-		return errNoKey
+	if err := keyfile.Check(keys); err != nil {
+		return fmt.Errorf("pass: %w", err)
 	}
 	made := make([]*key, len(keys))
 	for i, k := range keys {
-		if len(k) < KeyBytes {
-			return errShortKey(i, len(k))
-		}
 		made[i] = newKey(k)
 	}
 	s.keys.Store(&made)

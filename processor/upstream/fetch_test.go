@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/processor/keyfile"
 	"holdfast/processor/pass"
 )
 
@@ -107,7 +108,7 @@ func TestHeadersGoOnAsReceived(t *testing.T) {
 }
 
 func TestPassOpensTheListener(t *testing.T) {
-	signer, err := pass.New([][]byte{pass.NewKey()}, pass.Options{})
+	signer, err := pass.New([][]byte{keyfile.New()}, pass.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

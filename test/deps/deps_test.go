@@ -35,9 +35,10 @@ var leaves = []struct {
 	{dir: "processor/splice", ours: []string{"holdfast/processor/sse", "holdfast/processor/health"}, pure: true},
 	{dir: "processor/health", pure: true, may: "sync"}, // one Monitor for all streams
 	{dir: "processor/live"},
-	{dir: "processor/pass"},
+	{dir: "processor/keyfile"},
+	{dir: "processor/pass", ours: []string{"holdfast/processor/keyfile"}},
 	{dir: "processor/health"},
-	{dir: "processor/upstream", ours: []string{"holdfast/processor/pass"}},
+	{dir: "processor/upstream", ours: []string{"holdfast/processor/pass", "holdfast/processor/keyfile"}},
 	{dir: "sessionstore"},
 }
 
