@@ -96,11 +96,18 @@ type Program struct {
 	stderr bytes.Buffer
 }
 
-// Start starts a program that is killed, if need be, when the test ends.
+// Start starts a program, in a directory of its own, that is killed, if need be,
+// when the test ends.
 func Start(tb testing.TB, name string, args ...string) *Program {
 	tb.Helper()
+	return StartIn(tb, tb.TempDir(), name, args...)
+}
+
+// StartIn is Start in a certain directory.
+func StartIn(tb testing.TB, dir, name string, args ...string) *Program {
+	tb.Helper()
 	p := &Program{name: filepath.Base(name), cmd: exec.Command(name, args...), done: make(chan struct{})}
-	p.cmd.Dir = tb.TempDir()
+	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), "HOLDFAST_ENVOY="+Envoy(tb))
 	p.cmd.Stdout = lockedWriter{&p.mu, &p.stdout}
 	p.cmd.Stderr = lockedWriter{&p.mu, &p.stderr}
