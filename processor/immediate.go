@@ -70,6 +70,12 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		inline, err = x.unfetched(r.method, err)
 		return nil, inline, err
 	}
+	if len(res.Header["Set-Cookie"]) > 1 && x.bodiless && mayRepeat(r.method, nil) {
+		// Of fields of one name, Envoy 1.40 takes the last one, and these cannot be
+		// joined into one: let it make the request itself.
+		_ = res.Close()
+		return nil, true, nil
+	}
 	target := takeTarget(res.Header)
 	why := judgeResponse(r.method, res)
 	if why == bypassNone && s.open.draining.Load() {
@@ -266,6 +272,13 @@ func immediateHeaders(res *upstream.Response) *extproc.ProcessingResponse {
 func headerMap(h http.Header) *corev3.HeaderMap {
 	m := &corev3.HeaderMap{Headers: make([]*corev3.HeaderValue, 0, len(h)+1)}
 	for name, values := range h {
+		// "A recipient MAY combine multiple field lines within a field section that
+		// have the same field name into one field line, without changing the semantics
+		// of the message": https://www.rfc-editor.org/rfc/rfc9110#section-5.3. It
+		// has to, for Envoy 1.40 takes the last one for all.
+		if len(values) > 1 && name != "Set-Cookie" {
+			values = []string{strings.Join(values, ", ")}
+		}
 		name = strings.ToLower(name)
 		for _, v := range values {
 			m.Headers = append(m.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(v)})

@@ -22,8 +22,8 @@ type bootstrapCmd struct {
 	Listen   string   `placeholder:"ADDR" default:"${default_listen}" help:"Where Envoy listens for clients (default: ${default})."`
 
 	Processor  string `placeholder:"ADDR" help:"Where Envoy finds the processor, unix:/path or host:port (default: listen of the configuration)."`
-	Loopback   string `placeholder:"ADDR" help:"Where Envoy listens for what the processor fetches, 127.0.0.1:port or unix:/path (default: fetch.url of the configuration, else, if a policy says mode: hold, loopback.sock beside the processor's socket)."`
-	Relay      string `placeholder:"ADDR" help:"Where Envoy finds the processor's relay listener, unix:/path or host:port (default: relay.listen of the configuration, else, if a policy says mode: hold, relay.sock beside the processor's socket)."`
+	Loopback   string `placeholder:"ADDR" help:"Where Envoy listens for what the processor fetches, 127.0.0.1:port or unix:/path (default: fetch.url of the configuration, else loopback.sock beside the processor's socket)."`
+	Relay      string `placeholder:"ADDR" help:"Where Envoy finds the processor's relay listener, unix:/path or host:port (default: relay.listen of the configuration, else relay.sock beside the processor's socket)."`
 	EnvoyAdmin string `placeholder:"ADDR" default:"unix:/run/holdfast/envoy-admin.sock" help:"Where Envoy's own admin interface listens (default: ${default})."`
 
 	ProcessorCA   string `name:"processor-ca" placeholder:"FILE" help:"PEM file with the authorities of the processor's certificate, if the configuration has tls (default: the system's)."`
@@ -138,7 +138,7 @@ func (c *bootstrapCmd) wayBack(o *envoy.Options, cfg *config.Config) error {
 		if o.Loopback, err = fetchAddress(cfg.Fetch.URL); err != nil {
 			return err
 		}
-	case asksToHold(cfg):
+	default:
 		o.Loopback = beside(o.Processor, loopbackSocket)
 	}
 	switch {
@@ -151,7 +151,7 @@ func (c *bootstrapCmd) wayBack(o *envoy.Options, cfg *config.Config) error {
 			return fmt.Errorf("relay.listen: %w", err)
 		}
 		o.Relay = o.Relay.Reachable()
-	case cfg.Fetch.URL == "" && asksToHold(cfg):
+	case cfg.Fetch.URL == "":
 		o.Relay = beside(o.Processor, relaySocket)
 	}
 	if err := knownPort(o.Loopback, "the loopback listener at", "--loopback"); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -46,7 +45,7 @@ func (*runCmd) Help() string {
 
 Everything else goes to standard error. Sockets between the two are in a private directory, so any number of these can run side by side with --listen 127.0.0.1:0 --admin 127.0.0.1:0.
 
-Event streams run inline, unless a policy of the configuration says mode: hold: then Holdfast fetches such streams itself, and they go on whatever happens to the upstream.
+A GET that asks for an event stream is held: Holdfast fetches the stream itself, through Envoy, and it goes on whatever happens to the upstream, as far as its events have ids. Other event streams run inline. A policy of the configuration decides otherwise with mode.
 
 SIGINT and SIGTERM drain: new requests are refused, event streams end between two events, other requests have until drain.deadline of the configuration. A second signal ends at once. Envoy never outlives holdfast, whatever happens to it.
 
@@ -90,9 +89,7 @@ func (c *runCmd) Run(p *program) error {
 			log.Warn("cannot remove the private directory", zap.Error(err))
 		}
 	}()
-	if asksToHold(cfg) {
-		o.Loopback, o.Relay = privateWayBack(cfg, dir)
-	}
+	o.Loopback, o.Relay = privateWayBack(cfg, dir)
 	svc, err := newService(cfg, log, level, nil)
 	if err != nil {
 		return err
@@ -141,13 +138,6 @@ func (c *runCmd) options(admin string) (envoy.Options, error) {
 		}
 	}
 	return o, nil
-}
-
-// asksToHold reports whether a policy names hold mode. As long as none does, run
-// gives auto no way back to the upstream, so it means inline: hold mode is young,
-// and is for those who ask for it.
-func asksToHold(cfg *config.Config) bool {
-	return slices.ContainsFunc(cfg.Policies, func(p config.PolicyConfig) bool { return p.Mode == "hold" })
 }
 
 // privateWayBack puts both sockets of hold mode into the private directory,
@@ -310,8 +300,11 @@ func (g *gateway) drainAll(ctx context.Context) {
 		g.log.Warn("Envoy did not take the drain", zap.Error(err))
 	}
 	g.drain(ctx)
-	g.waitIdle(ctx, g.cfg.Drain.Deadline.Std()-time.Since(begin))
+	g.waitIdle(ctx, max(g.cfg.Drain.Deadline.Std()-time.Since(begin), passage))
 }
+
+// passage is for what has ended at the deadline to get through Envoy.
+const passage = 500 * time.Millisecond
 
 // waitIdle is for requests that are no event streams, such as downloads: nobody
 // but Envoy knows of them.

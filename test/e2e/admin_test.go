@@ -42,15 +42,15 @@ func TestAdminPort(t *testing.T) {
 		return len(streams.Streams) == 1 && streams.Streams[0].Events == 3
 	})
 	got := streams.Streams[0]
-	if got.Policy != "default" || got.Mode != "inline" || got.Method != http.MethodGet || got.Path != path || got.Cursor != "3" {
+	if got.Policy != "default" || got.Mode != "hold" || got.Method != http.MethodGet || got.Path != path || got.Cursor != "3" {
 		t.Errorf("the live stream is listed as %+v", got)
 	}
 	if want := strings.TrimPrefix(origin.URL, "http://"); got.Upstream != want {
 		t.Errorf("its upstream is %q, want %q", got.Upstream, want)
 	}
-	gw.WantMetric(t, 1, "holdfast_streams_active", "mode=inline")
+	gw.WantMetric(t, 1, "holdfast_streams_active", "mode=hold")
 	gw.WantMetric(t, 1, "holdfast_sessions")
-	x.End()
+	x.Finish(s)
 	s.WantEnd(t)
 }
 

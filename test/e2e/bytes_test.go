@@ -64,24 +64,59 @@ var shapes = []struct {
 	{"line above the limit, never ended", []string{event("1", "a"), "data: " + strings.Repeat("x", 300<<10)}},
 }
 
-func TestBytesPassUnchanged(t *testing.T) {
-	t.Parallel()
+// ways are policies for all ways that a stream can take through us, each with
+// paths of its own; keys is what else they say.
+func ways(keys string) string {
+	var b strings.Builder
+	b.WriteString("policies:\n")
+	for name, way := range map[string]string{"inline": "mode: inline", "relay": "mode: hold, via: relay", "immediate": "mode: hold, via: immediate"} {
+		fmt.Fprintf(&b, "- {name: %s, match: {path_prefix: /%s/}, %s%s}\n", name, name, way, keys)
+	}
+	return b.String()
+}
+
+// everyProtocol runs a test for each way, each protocol of the upstream and each
+// of the client, on a gateway for each of the upstream's.
+func everyProtocol(t *testing.T, config string, test func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, way string, protocol harness.Protocol)) {
+	t.Helper()
 	origin := harness.NewOrigin(t)
 	for _, upstream := range []string{origin.URL, origin.H2URL()} {
-		gw := harness.Run(t, upstream, "limits: {event_bytes: 64KiB}\n")
-		for _, shape := range shapes {
-			for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
-				scheme, _, _ := strings.Cut(upstream, ":")
-				t.Run(fmt.Sprintf("%s/%s from %s", shape.name, protocol, scheme), func(t *testing.T) {
-					t.Parallel()
-					path := origin.Body("", shape.pieces...)
-					s := gw.Open(t, path, harness.Request{Protocol: protocol})
-					s.WantOpen(t)
-					s.WantBody(t, strings.Join(shape.pieces, ""))
-				})
+		scheme, _, _ := strings.Cut(upstream, ":")
+		gw := harness.Run(t, upstream, config)
+		t.Run("from "+scheme, func(t *testing.T) {
+			for _, way := range []string{"inline", "relay", "immediate"} {
+				for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
+					t.Run(way+"/"+string(protocol), func(t *testing.T) {
+						t.Parallel()
+						test(t, origin, gw, "/"+way, protocol)
+					})
+				}
+			}
+		})
+		for policy, mode := range map[string]string{"inline": "inline", "relay": "hold", "immediate": "hold"} {
+			all := gw.Metric(t, "holdfast_streams_total", "policy="+policy)
+			if n := gw.Metric(t, "holdfast_streams_total", "policy="+policy, "mode="+mode); n != all || n == 0 {
+				t.Errorf("%g of %g streams of the policy %s ran in mode %s", n, all, policy, mode)
 			}
 		}
 	}
+}
+
+// TestBytesPassUnchanged, whichever way they take, and although an origin that
+// knows nothing of Last-Event-ID sends everything again when it is asked whether
+// that was all.
+func TestBytesPassUnchanged(t *testing.T) {
+	t.Parallel()
+	everyProtocol(t, "limits: {event_bytes: 64KiB}\n"+ways(""), func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, way string, protocol harness.Protocol) {
+		for _, shape := range shapes {
+			t.Run(shape.name, func(t *testing.T) {
+				path := origin.Body(way, shape.pieces...)
+				s := gw.Open(t, path, harness.Request{Protocol: protocol})
+				s.WantOpen(t)
+				s.WantBody(t, strings.Join(shape.pieces, ""))
+			})
+		}
+	})
 }
 
 // TestEveryCutPasses cuts a stream of all line ends at every byte. The client
@@ -89,27 +124,24 @@ func TestBytesPassUnchanged(t *testing.T) {
 // processor has seen the bytes before it and nothing behind.
 func TestEveryCutPasses(t *testing.T) {
 	t.Parallel()
-	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, "")
 	const first = "data: first\n\n"
 	const text = "id: 1\r\ndata: \xe2\x82\xac\r\n\r\n: note\r\n\r\nid: 2\rdata: b\r\rdata: c\n\n"
-	for cut := range len(text) + 1 {
-		t.Run(fmt.Sprint(cut), func(t *testing.T) {
-			t.Parallel()
-			path := origin.Path("")
-			s := gw.Get(t, path)
+	everyProtocol(t, ways(""), func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, way string, protocol harness.Protocol) {
+		for cut := range len(text) + 1 {
+			path := origin.Path(way)
+			s := gw.Open(t, path, harness.Request{Protocol: protocol})
 			x := origin.Accept(t, path)
 			x.Stream()
 			x.Send(first + text[:cut])
 			s.Want(t, first)
 			x.Send(text[cut:])
-			x.End()
+			x.Finish(s)
 			got, err := s.All(t)
 			if err != nil || got != first+text {
 				t.Errorf("cut at byte %d: the client got %q and %v, want %q", cut, got, err, first+text)
 			}
-		})
-	}
+		}
+	})
 }
 
 // TestUnfinishedEventIsHeldBack: the client could not dispatch it before its
@@ -136,94 +168,114 @@ func TestUnfinishedEventIsHeldBack(t *testing.T) {
 	s.Want(t, ": still here\n")
 	x.Send("ta: c\n\n")
 	s.Want(t, "id: 3\ndata: c\n\n")
-	x.End()
+	x.Finish(s)
 	s.WantEnd(t)
 }
 
 // TestCutReachesTheClientAsCut: an origin that breaks off must not look like
-// one that is done.
+// one that is done. Where the stream is held, it has to refuse to go on, too.
 func TestCutReachesTheClientAsCut(t *testing.T) {
 	t.Parallel()
-	origin := harness.NewOrigin(t)
-	for _, upstream := range []string{origin.URL, origin.H2URL()} {
-		gw := harness.Run(t, upstream, "")
-		for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
-			for name, cut := range map[string]func(*harness.Exchange){"abort": (*harness.Exchange).Abort, "reset": (*harness.Exchange).Reset} {
-				scheme, _, _ := strings.Cut(upstream, ":")
-				t.Run(fmt.Sprintf("%s/%s from %s", name, protocol, scheme), func(t *testing.T) {
-					t.Parallel()
-					path := origin.Path("")
-					s := gw.Open(t, path, harness.Request{Protocol: protocol})
-					x := origin.Accept(t, path)
-					x.Stream()
-					x.Send(events(1, 2) + "id: 3\ndata: ha")
-					s.Want(t, events(1, 2))
-					cut(x)
-					if rest := s.WantAbort(t); strings.Contains(rest, "\n\n") {
-						t.Errorf("before the abort the client got %q, which the origin never sent", rest)
-					}
-				})
-			}
+	everyProtocol(t, ways(""), func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, way string, protocol harness.Protocol) {
+		for name, cut := range map[string]func(*harness.Exchange){"abort": (*harness.Exchange).Abort, "reset": (*harness.Exchange).Reset} {
+			t.Run(name, func(t *testing.T) {
+				path := origin.Path(way)
+				s := gw.Open(t, path, harness.Request{Protocol: protocol})
+				x := origin.Accept(t, path)
+				x.Stream()
+				x.Send(events(1, 2) + "id: 3\ndata: ha")
+				s.Want(t, events(1, 2))
+				cut(x)
+				if way != "/inline" {
+					x = resumed(t, origin, path, "2")
+					x.Answer(http.StatusUnauthorized)
+					x.End()
+				}
+				if rest := s.WantAbort(t); strings.Contains(rest, "\n\n") {
+					t.Errorf("before the abort the client got %q, which the origin never sent", rest)
+				}
+			})
 		}
-	}
+	})
 }
 
 // TestTrailersPass, also those that come together with an event that never ends:
-// nothing of it can be forwarded before they are seen.
+// nothing of it can be forwarded before they are seen. Who sends no trailers the
+// second time does not take back the first ones.
 func TestTrailersPass(t *testing.T) {
 	t.Parallel()
-	origin := harness.NewOrigin(t)
-	for _, upstream := range []string{origin.URL, origin.H2URL()} {
-		gw := harness.Run(t, upstream, "")
-		for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
-			for name, body := range map[string]string{"events": events(1, 3), "unfinished event": "data: ha", "both": events(1, 3) + "data: ha"} {
-				scheme, _, _ := strings.Cut(upstream, ":")
-				t.Run(fmt.Sprintf("%s/%s from %s", name, protocol, scheme), func(t *testing.T) {
-					t.Parallel()
-					path := origin.Handle("", func(x *harness.Exchange) {
-						x.Stream()
-						x.Send(body)
+	everyProtocol(t, ways(""), func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, way string, protocol harness.Protocol) {
+		for name, body := range map[string]string{"events": events(1, 3), "unfinished event": "data: ha", "both": events(1, 3) + "data: ha"} {
+			t.Run(name, func(t *testing.T) {
+				path := origin.Handle(way, func(x *harness.Exchange) {
+					x.Stream()
+					x.Send(body)
+					if x.Request.Header.Get("last-event-id") == "" {
 						x.Trailer("x-sum", "7")
-					})
-					s := gw.Open(t, path, harness.Request{Protocol: protocol})
-					s.WantBody(t, body)
-					if got := s.Response(t).Trailer.Get("x-sum"); got != "7" {
-						t.Errorf("the trailer x-sum is %q, want 7", got)
 					}
 				})
-			}
+				s := gw.Open(t, path, harness.Request{Protocol: protocol})
+				s.WantBody(t, body)
+				if got := s.Response(t).Trailer.Get("x-sum"); got != "7" {
+					t.Errorf("the trailer x-sum is %q, want 7", got)
+				}
+			})
 		}
-	}
+	})
 }
 
 func TestStatusHeadersAndTrailersPass(t *testing.T) {
 	t.Parallel()
-	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, "")
-	for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
-		t.Run(string(protocol), func(t *testing.T) {
-			t.Parallel()
-			path := origin.Handle("", func(x *harness.Exchange) {
-				x.Answer(http.StatusOK, "content-type", "Text/Event-Stream; charset=utf-8", "mcp-session-id", "s", "set-cookie", "a=1", "set-cookie", "b=2", "trailer", "x-sum")
-				x.Send(events(1, 3))
-				x.Trailer("x-sum", "7")
-			})
-			s := gw.Open(t, path, harness.Request{Protocol: protocol, Header: []string{"accept", "text/event-stream", "te", "trailers"}})
-			resp := s.Response(t)
-			for name, want := range map[string]string{"content-type": "Text/Event-Stream; charset=utf-8", "mcp-session-id": "s"} {
-				if got := resp.Header.Get(name); got != want {
-					t.Errorf("%s: %q, want %q", name, got, want)
-				}
+	everyProtocol(t, ways(""), func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, way string, protocol harness.Protocol) {
+		path := origin.Handle(way, func(x *harness.Exchange) {
+			x.Answer(http.StatusOK, "content-type", "Text/Event-Stream; charset=utf-8", "mcp-session-id", "s", "set-cookie", "a=1", "x-many", "a", "x-many", "b", "trailer", "x-sum")
+			x.Send(events(1, 3))
+			x.Trailer("x-sum", "7")
+		})
+		s := gw.Open(t, path, harness.Request{Protocol: protocol, Header: []string{"accept", "text/event-stream", "te", "trailers"}})
+		resp := s.Response(t)
+		for name, want := range map[string]string{"content-type": "Text/Event-Stream; charset=utf-8", "mcp-session-id": "s"} {
+			if got := resp.Header.Get(name); got != want {
+				t.Errorf("%s: %q, want %q", name, got, want)
 			}
-			if got := resp.Header.Values("set-cookie"); len(got) != 2 {
-				t.Errorf("set-cookie: %q", got)
+		}
+		if got := strings.Join(resp.Header.Values("x-many"), ", "); got != "a, b" {
+			t.Errorf("x-many: %q", got)
+		}
+		if got := resp.Header.Values("set-cookie"); len(got) != 1 || got[0] != "a=1" {
+			t.Errorf("set-cookie: %q", got)
+		}
+		s.WantBody(t, events(1, 3))
+		if got := resp.Trailer.Get("x-sum"); got != "7" {
+			t.Errorf("the trailer x-sum is %q, want 7", got)
+		}
+	})
+}
+
+// TestCookiesPass: they are the one field of which several cannot be made into one.
+func TestCookiesPass(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	gw := harness.Run(t, origin.URL, ways(""))
+	for _, way := range []string{"/inline", "/relay", "/immediate"} {
+		for _, contentType := range []string{"text/event-stream", "application/json"} {
+			path := origin.Handle(way, func(x *harness.Exchange) {
+				x.Answer(http.StatusOK, "content-type", contentType, "set-cookie", "a=1", "set-cookie", "b=2")
+				x.Send(events(1, 3))
+			})
+			s := gw.Get(t, path)
+			if got := s.Response(t).Header.Values("set-cookie"); len(got) != 2 {
+				t.Errorf("%s, %s: set-cookie: %q", way, contentType, got)
 			}
 			s.WantBody(t, events(1, 3))
-			if got := resp.Trailer.Get("x-sum"); got != "7" {
-				t.Errorf("the trailer x-sum is %q, want 7", got)
-			}
-		})
+		}
 	}
+}
+
+func TestOtherStatusPasses(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	gw := harness.Run(t, origin.URL, "")
 	for _, status := range []int{http.StatusNoContent, http.StatusFound, http.StatusNotFound, http.StatusServiceUnavailable} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
@@ -252,7 +304,7 @@ func TestPostPasses(t *testing.T) {
 	x.Send(event("", "a"))
 	s.Want(t, event("", "a"))
 	x.Send("data: [DONE]\n\n")
-	x.End()
+	x.Finish(s)
 	s.Want(t, "data: [DONE]\n\n")
 	s.WantEnd(t)
 }

@@ -74,7 +74,7 @@ func TestProcessorDies(t *testing.T) {
 		x.Send("id: 1\ndata: ha")
 		s.Want(t, "id: 1\ndata: ha")
 		x.Send("lf\n\n")
-		x.End()
+		x.Finish(s)
 		s.Want(t, "lf\n\n")
 		s.WantEnd(t)
 	}
@@ -100,7 +100,7 @@ func TestProcessorDies(t *testing.T) {
 		t.Errorf("the new processor is not in the way of %q", rest)
 	}
 	x.Send("ta: x\n\n")
-	x.End()
+	x.Finish(s)
 	s.Want(t, "id: 2\ndata: x\n\n")
 	s.WantEnd(t)
 	st.Stop(t)

@@ -35,20 +35,22 @@ func (c clock) tick(t *testing.T, n int) {
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, "limits: {event_bytes: 8KiB}\npolicies: [{name: fast, heartbeat: 50ms}]\n")
+	gw := harness.Run(t, origin.URL, "limits: {event_bytes: 8KiB}\npolicies:\n"+
+		"- {name: inline, match: {path_prefix: /inline/}, mode: inline, heartbeat: 50ms}\n- {name: fast, heartbeat: 50ms}\n")
 	// A heartbeat may be a comment line alone or one with a blank line behind.
 	const several = 6
 
-	open := func(t *testing.T) (clock, *harness.Exchange, *harness.Stream) {
+	openAt := func(t *testing.T, way string) (clock, *harness.Exchange, *harness.Stream) {
 		t.Parallel()
 		watch := newClock(t, gw, origin)
-		path := origin.Path("")
+		path := origin.Path(way)
 		s := gw.Get(t, path)
 		x := origin.Accept(t, path)
 		x.Stream()
 		s.WantOpen(t)
 		return watch, x, s
 	}
+	open := func(t *testing.T) (clock, *harness.Exchange, *harness.Stream) { return openAt(t, "") }
 
 	t.Run("heartbeats", func(t *testing.T) {
 		t.Run("fill a silence and change nothing else", func(t *testing.T) {
@@ -61,15 +63,24 @@ func TestHeartbeats(t *testing.T) {
 			if other := withoutHeartbeats(strings.TrimSuffix(rest, events(3, 3))); other != "" {
 				t.Errorf("between the events the client got %q", other)
 			}
-			x.End()
+			x.Finish(s)
 			if _, err := s.All(t); err != nil {
 				t.Errorf("the stream ended with %v", err)
 			}
 		})
+		t.Run("before the first byte, where the response is ours", func(t *testing.T) {
+			_, x, s := open(t)
+			clock{s}.tick(t, several)
+			x.Send(events(1, 1))
+			rest := s.WantUntil(t, events(1, 1))
+			if other := withoutHeartbeats(strings.TrimSuffix(rest, events(1, 1))); other != "" {
+				t.Errorf("before the first event the client got %q", other)
+			}
+		})
 		// Envoy takes a chunk before the first one of the upstream for a fault of the
 		// processor and kills the client's stream.
-		t.Run("never before the first byte", func(t *testing.T) {
-			watch, x, s := open(t)
+		t.Run("never before the first byte of Envoy's", func(t *testing.T) {
+			watch, x, s := openAt(t, "/inline")
 			watch.tick(t, several)
 			if s.Pending() != "" || s.Ended() {
 				t.Fatalf("before the origin's first byte the client got %q (ended: %v)", s.Pending(), s.Ended())
@@ -117,7 +128,7 @@ func TestHeartbeats(t *testing.T) {
 			x.Send(": origin's own\n\n")
 			s.Want(t, ": origin's own\n\n")
 			x.Send(events(1, 500))
-			x.End()
+			x.Finish(s)
 			s.Want(t, events(1, 500))
 			s.WantEnd(t)
 		})

@@ -28,7 +28,7 @@ func TestAnotherHostTakesOver(t *testing.T) {
 	path := one.Handle("", next)
 	two.Handle("", next)
 	hosts := map[string]*harness.Origin{one.URL: one, two.URL: two}
-	gw := harness.Run(t, one.URL, holds+"- {name: default, heartbeat: 0s, backoff: {base: 20ms, max: 200ms, retries: 1000}}\n", "--upstream", two.URL)
+	gw := harness.Run(t, one.URL, "policies:\n- {name: default, heartbeat: 0s, backoff: {base: 20ms, max: 200ms, retries: 1000}}\n", "--upstream", two.URL)
 	s := gw.Get(t, path)
 	s.Want(t, events(1, 1))
 
@@ -58,7 +58,7 @@ func TestOneHostIsDown(t *testing.T) {
 	up, down := harness.NewOrigin(t), harness.NewOrigin(t)
 	path := up.Body("", events(1, 3))
 	down.Down()
-	gw := harness.Run(t, down.URL, holds+"- {name: default, resume: none}\n", "--upstream", up.URL)
+	gw := harness.Run(t, down.URL, "policies:\n- {name: default, resume: none}\n", "--upstream", up.URL)
 	for range 10 {
 		gw.Get(t, path).WantBody(t, events(1, 3))
 	}

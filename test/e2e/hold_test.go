@@ -9,16 +9,10 @@ import (
 	"holdfast/test/harness"
 )
 
-// holds gives run a reason to provide for hold mode: a policy that names it. All
-// others say auto, as most will.
-const holds = `
-policies:
-- {name: named, match: {path_prefix: /nothing-is-here}, mode: hold}
-`
-
 // quick makes what hold mode waits for short, and leaves out heartbeats so that
 // bytes can be compared.
-const quick = holds + `
+const quick = `
+policies:
 - {name: default, heartbeat: 0s, backoff: {base: 20ms, max: 200ms, retries: 50}}
 `
 
@@ -160,7 +154,8 @@ func TestHeldThroughRestarts(t *testing.T) {
 func TestHeldThroughStall(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, holds+`
+	gw := harness.Run(t, origin.URL, `
+policies:
 - {name: default, heartbeat: 0s, health: {idle_timeout: 300ms, check_interval: 50ms}}
 `)
 	path := origin.Path("")
@@ -182,7 +177,7 @@ func TestHeldThroughStall(t *testing.T) {
 func TestHeartbeatsWhileAway(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, holds+"- {name: default, heartbeat: 50ms, backoff: {base: 20ms, max: 100ms, retries: 1000}}\n")
+	gw := harness.Run(t, origin.URL, "policies:\n- {name: default, heartbeat: 50ms, backoff: {base: 20ms, max: 100ms, retries: 1000}}\n")
 	path := origin.Path("")
 	s := gw.Get(t, path)
 	x := origin.Accept(t, path)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -47,7 +46,7 @@ func TestOutcomes(t *testing.T) {
 			body := event("", "a") + last
 			x.Send(body)
 			s.Want(t, body)
-			x.End()
+			x.Finish(s)
 			s.WantEnd(t)
 		}
 	}
@@ -71,7 +70,7 @@ func TestOutcomes(t *testing.T) {
 	run("last event without its blank line", "chat", "complete", "/chat", func(t *testing.T, x *harness.Exchange, s *harness.Stream) {
 		x.Send(event("", "a") + "data: [DONE]\n")
 		s.Want(t, event("", "a"))
-		x.End()
+		x.Finish(s)
 		s.Want(t, "data: [DONE]\n")
 		s.WantEnd(t)
 	})
@@ -113,34 +112,30 @@ func TestOutcomes(t *testing.T) {
 // what the origin ended cleanly, Envoy has to be made to abort.
 func TestUnmetEndIsAborted(t *testing.T) {
 	t.Parallel()
-	origin := harness.NewOrigin(t)
-	for _, upstream := range []string{origin.URL, origin.H2URL()} {
-		gw := harness.Run(t, upstream, outcomeConfig)
-		for _, protocol := range []harness.Protocol{harness.H1, harness.H2} {
-			for name, drive := range map[string]func(x *harness.Exchange){
-				"before the first event": func(*harness.Exchange) {},
-				"after an event":         func(x *harness.Exchange) { x.Send(events(1, 1)) },
-				"in an event":            func(x *harness.Exchange) { x.Send(events(1, 1) + "data: [DO") },
-				"with trailers":          func(x *harness.Exchange) { x.Send(events(1, 1)); x.Trailer("x-sum", "1") },
-				"in an event, trailed":   func(x *harness.Exchange) { x.Send("data: [DO"); x.Trailer("x-sum", "1") },
-			} {
-				scheme, _, _ := strings.Cut(upstream, ":")
-				t.Run(fmt.Sprintf("%s/%s from %s", name, protocol, scheme), func(t *testing.T) {
-					t.Parallel()
-					path := origin.Handle("/chat", func(x *harness.Exchange) {
-						x.Stream()
-						drive(x)
-					})
-					s := gw.Open(t, path, harness.Request{Protocol: protocol})
-					if s.Response(t).StatusCode == http.StatusInternalServerError {
-						return // Envoy still had the headers: an error is clearer than an abort
-					}
-					s.WantOpen(t)
-					s.WantAbort(t)
+	// The origin ends just so whenever it is asked.
+	config := ways(`, complete_when: [{data: "[DONE]"}], backoff: {base: 10ms, max: 20ms, retries: 3}`)
+	everyProtocol(t, config, func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, way string, protocol harness.Protocol) {
+		for name, drive := range map[string]func(x *harness.Exchange){
+			"before the first event": func(*harness.Exchange) {},
+			"after an event":         func(x *harness.Exchange) { x.Send(events(1, 1)) },
+			"in an event":            func(x *harness.Exchange) { x.Send(events(1, 1) + "data: [DO") },
+			"with trailers":          func(x *harness.Exchange) { x.Send(events(1, 1)); x.Trailer("x-sum", "1") },
+			"in an event, trailed":   func(x *harness.Exchange) { x.Send("data: [DO"); x.Trailer("x-sum", "1") },
+		} {
+			t.Run(name, func(t *testing.T) {
+				path := origin.Handle(way, func(x *harness.Exchange) {
+					x.Stream()
+					drive(x)
 				})
-			}
+				s := gw.Open(t, path, harness.Request{Protocol: protocol})
+				if s.Response(t).StatusCode == http.StatusInternalServerError {
+					return // Envoy still had the headers: an error is clearer than an abort
+				}
+				s.WantOpen(t)
+				s.WantAbort(t)
+			})
 		}
-	}
+	})
 }
 
 // TestLogSaysWhatHappened, once per stream, and never a credential.
@@ -155,7 +150,7 @@ func TestLogSaysWhatHappened(t *testing.T) {
 	c.turn("", events(1, 3), events(1, 3))
 	c.turn("3", events(1, 4), events(4, 4))
 	path, _, _ := strings.Cut(c.path, "?")
-	gw.WantLog(t, map[string]string{"path": path, "policy": "default", "mode": "inline", "outcome": "complete", "events": "3", "duplicates": "0"})
+	gw.WantLog(t, map[string]string{"path": path, "policy": "default", "mode": "hold", "outcome": "complete", "events": "3", "duplicates": "0"})
 	gw.WantLog(t, map[string]string{"path": path, "outcome": "complete", "events": "4", "duplicates": "3"})
 
 	for _, page := range []string{"/metrics", "/api/v1/sessions", "/api/v1/streams", "/api/v1/config"} {

@@ -123,7 +123,7 @@ func TestServeDrains(t *testing.T) {
 
 	x.Send(events(2, 2))
 	s.Want(t, events(2, 2))
-	x.End()
+	x.Finish(s)
 	s.WantEnd(t)
 	if code := st.Processor.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -162,7 +162,7 @@ func (o *Origin) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.requests = append(r.requests, req)
 	r.mu.Unlock()
 
-	x := &Exchange{Request: req, w: w, done: make(chan struct{})}
+	x := &Exchange{Request: req, w: w, done: make(chan struct{}), next: r.queue}
 	if r.handle != nil {
 		r.handle(x)
 		x.End()
@@ -193,6 +193,7 @@ type Exchange struct {
 	w    http.ResponseWriter
 	once sync.Once
 	done chan struct{}
+	next chan *Exchange // at the same path
 
 	// The handler's goroutine must not return while the test writes, nor may the
 	// test write after it has returned.
@@ -258,6 +259,24 @@ func (x *Exchange) Trailer(name, value string) {
 
 // End ends the response cleanly.
 func (x *Exchange) End() { x.once.Do(func() { close(x.done) }) }
+
+// Finish ends the response cleanly, and with it the stream: whoever asks whether
+// that was all, before the client has seen the end, is answered that it was (204).
+func (x *Exchange) Finish(s *Stream) {
+	x.End()
+	patience := time.After(Patience)
+	for {
+		select {
+		case asked := <-x.next:
+			asked.Answer(http.StatusNoContent)
+			asked.End()
+		case <-s.ended:
+			return
+		case <-patience:
+			return // as whoever waits for the client's end will say
+		}
+	}
+}
 
 // Abort ends the response so that the other side sees it broken off: FIN
 // without the last chunk on HTTP/1.1, RST_STREAM on HTTP/2.
