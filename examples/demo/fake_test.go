@@ -24,7 +24,7 @@ func fakeHoldfast(how string, args []string) int {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	upstream := flags.String("upstream", "", "")
 	admin := flags.String("admin", "", "")
-	for _, name := range []string{"listen", "envoy", "config"} {
+	for _, name := range []string{"listen", "envoy"} {
 		_ = flags.String(name, "", "")
 	}
 	if err := flags.Parse(args[1:]); err != nil {

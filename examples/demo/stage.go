@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -21,11 +20,6 @@ type stage struct {
 	originProgram string
 	originArgs    []string // without --listen
 }
-
-// config has Holdfast hold event streams, which auto does not choose yet.
-const config = `policies:
-- {name: default, mode: hold}
-`
 
 func start(ctx context.Context, o options, dir string) (_ *stage, err error) {
 	s := &stage{originProgram: o.origin}
@@ -70,12 +64,8 @@ func start(ctx context.Context, o options, dir string) (_ *stage, err error) {
 		return nil, err
 	}
 	s.adminURL = "http://" + admin
-	file := filepath.Join(dir, "holdfast.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		return nil, err
-	}
 	s.gateway, err = startProcess("holdfast run", o.holdfast,
-		"run", "--upstream", s.originURL, "--listen", "127.0.0.1:0", "--admin", admin, "--envoy", binary.Path, "--config", file)
+		"run", "--upstream", s.originURL, "--listen", "127.0.0.1:0", "--admin", admin, "--envoy", binary.Path)
 	if err != nil {
 		return nil, err
 	}

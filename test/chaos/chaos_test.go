@@ -60,6 +60,14 @@ func TestFaultsAreFound(t *testing.T) {
 			}
 		})
 	}
+	tl := newTally(0)
+	if tl.refusal("relay") {
+		t.Error("a 503 is excused although no origin may die")
+	}
+	tl.untime()
+	if tl.opened("relay"); !tl.refusal("relay") || tl.scores["relay"].streams != 0 {
+		t.Error("a 503 from a dead origin counts as a stream")
+	}
 	if newTally(0).clean() {
 		t.Error("without a stream nothing is proven")
 	}

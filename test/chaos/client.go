@@ -20,6 +20,7 @@ func newClient(h2 bool) *http.Client {
 func readStream(ctx context.Context, client *http.Client, url, via, name string, o *options, t *tally) {
 	t.opened(via)
 	c := newComparer(name, o.events)
+	refused := false
 	why := func() string {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/"+name, http.NoBody)
 		if err != nil {
@@ -32,6 +33,7 @@ func readStream(ctx context.Context, client *http.Client, url, via, name string,
 		}
 		defer res.Body.Close()
 		if res.StatusCode != http.StatusOK {
+			refused = res.StatusCode == http.StatusServiceUnavailable
 			return res.Status
 		}
 		buf := make([]byte, 32<<10)
@@ -50,5 +52,8 @@ func readStream(ctx context.Context, client *http.Client, url, via, name string,
 			return err.Error()
 		}
 	}()
+	if refused && t.refusal(via) {
+		return
+	}
 	t.finished(via, name, c, why)
 }

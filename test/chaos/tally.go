@@ -15,6 +15,7 @@ type score struct {
 	repeated int
 	altered  int // blocks that the origin never sent
 	breaks   int // streams after which a client would have had to connect again
+	refused  int // requests answered 503 because the origin was dead: no stream began
 }
 
 func (s *score) clean() bool {
@@ -132,6 +133,19 @@ func (t *tally) score(via string) *score {
 	return t.scores[via]
 }
 
+// refusal counts a stream that did not begin, because its origin was dead when the
+// client asked. While none may die there is no such excuse.
+func (t *tally) refusal(via string) (excused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.untimed {
+		return false
+	}
+	t.score(via).refused++
+	t.score(via).streams--
+	return true
+}
+
 // took notes when the next event of a stream arrived.
 func (t *tally) took(stream string, at time.Time) {
 	t.mu.Lock()
@@ -211,6 +225,9 @@ func (t *tally) print(took time.Duration) {
 		if s := t.scores[via]; s != nil {
 			fmt.Printf("via %-9s  streams %d, whole %d, events %d; lost %d, repeated %d, altered %d, client reconnects %d\n",
 				via, s.streams, s.whole, s.events, s.lost, s.repeated, s.altered, s.breaks)
+			if s.refused > 0 {
+				fmt.Printf("               %d more did not begin: the origin was dead, and the client was told so (503)\n", s.refused)
+			}
 		}
 	}
 	fmt.Println("break to next event at the client, origin there at once:")
