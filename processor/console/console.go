@@ -146,6 +146,7 @@ func (c *console) routes() []route {
 	})
 	rs := []route{
 		{"/{$}", "", "", get(c.index)},
+		{"/console/{name}", "", "", get(c.asset)},
 		{"/livez", "/livez", "200 while the process runs", get(c.livez)},
 		{"/readyz", "/readyz", "200 while new streams are welcome, 503 and the reason otherwise", get(c.readyz)},
 		{"/metrics", "/metrics", "metrics for Prometheus", get(metrics.ServeHTTP)},
