@@ -28,7 +28,9 @@ const (
 	ProcessorCluster = "holdfast"
 	RelayCluster     = "holdfast-relay"
 	MainRoute        = "main"
-	SafeRoute        = "safe"  // on the loopback listener: methods that only read
+	SafeRoute        = "safe" // on the loopback listener: methods that only read
+	PeekSafeRoute    = "peek-safe"
+	PeekRoute        = "peek"  // of these two the processor sees the tries
 	TicketRoute      = "relay" // on the public listener: what the processor holds
 	// MetadataNamespace is where the processor's dynamic metadata arrives.
 	MetadataNamespace = "holdfast"
@@ -63,9 +65,9 @@ type Options struct {
 	Clients []config.KeySource
 
 	// Peek puts the filter before each host as well, where the processor can send
-	// Envoy to another host as long as nothing of a response has gone out. It needs
-	// Loopback, whose routes have the retry policy.
-	Peek bool
+	// Envoy to another host as long as nothing of a response has gone out. nil: it
+	// is not there.
+	Peek *Peek
 
 	Admin     Address // Envoy's own admin interface; unset: none
 	AccessLog string  // file for one JSON line per request; "": none

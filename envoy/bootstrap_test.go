@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
@@ -64,6 +65,7 @@ func variants(t *testing.T) map[string]Options {
 	hold := options(t, "http://10.0.0.1:3000", "http://10.0.0.2:3000")
 	hold.Loopback = Address{Path: "/run/holdfast/loopback.sock"}
 	hold.Relay = Address{Path: "/run/holdfast/relay.sock"}
+	hold.Peek = &Peek{Patience: 75 * time.Second, RequestBytes: 1 << 20}
 
 	// The processor beside Envoy in a pod, or on another machine behind a name.
 	holdTCP := options(t, "https://api.example")

@@ -61,7 +61,7 @@ func upstreamCluster(o *Options) (*clusterv3.Cluster, error) {
 		OutlierDetection:              outlierDetection(),
 		UpstreamConnectionOptions:     &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
 	}
-	if o.Peek {
+	if o.Peek != nil {
 		if err := addPeek(o, c); err != nil {
 			return nil, err
 		}
@@ -156,6 +156,7 @@ func noBreakers() *clusterv3.CircuitBreakers {
 		MaxConnections:     u32(unlimited),
 		MaxPendingRequests: u32(unlimited),
 		MaxRequests:        u32(unlimited),
+		MaxRetries:         u32(unlimited),
 	}}}
 }
 

@@ -30,9 +30,9 @@ const (
 	streamField = "stream"
 )
 
-// extProcFilter asks the processor about every request. key and value tell it
-// about the place of the filter.
-func extProcFilter(o *Options, key, value string) (*hcm.HttpFilter, error) {
+// extProcFilter asks the processor about every request, and tells it about the
+// filter's own place.
+func extProcFilter(o *Options, place map[string]string) (*hcm.HttpFilter, error) {
 	var retries *corev3.RetryPolicy
 	if replicated(o.Processor) {
 		var err error
@@ -43,7 +43,7 @@ func extProcFilter(o *Options, key, value string) (*hcm.HttpFilter, error) {
 	return httpFilter("envoy.filters.http.ext_proc", &extprocfilterv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{
 			TargetSpecifier: processorService(),
-			InitialMetadata: []*corev3.HeaderValue{{Key: key, Value: value}},
+			InitialMetadata: initialMetadata(place),
 			RetryPolicy:     retries,
 		},
 		FailureModeAllow: true,
@@ -59,7 +59,7 @@ func extProcFilter(o *Options, key, value string) (*hcm.HttpFilter, error) {
 		MessageTimeout:    seconds(1),
 		MaxMessageTimeout: durationpb.New(time.Hour),
 		MutationRules:     &mutation.HeaderMutationRules{AllowEnvoy: yes()},
-		RequestAttributes: []string{"xds.route_name", "xds.cluster_name"},
+		RequestAttributes: requestAttributes(place),
 		ResponseAttributes: []string{
 			"upstream.address", "upstream.request_attempt_count",
 		},
@@ -67,6 +67,16 @@ func extProcFilter(o *Options, key, value string) (*hcm.HttpFilter, error) {
 			ReceivingNamespaces: &extprocfilterv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
 		},
 	})
+}
+
+// requestAttributes are what the processor cannot see in a request. Before a host,
+// it is known which one that is, and the how many-th.
+func requestAttributes(place map[string]string) []string {
+	all := []string{"xds.route_name", "xds.cluster_name"}
+	if place[positionKey] != "" {
+		all = append(all, "upstream.address", "upstream.request_attempt_count")
+	}
+	return all
 }
 
 func processorService() *corev3.GrpcService_EnvoyGrpc_ {

@@ -81,7 +81,11 @@ func filterChain(m *hcm.HttpConnectionManager) (*listenerv3.FilterChain, error) 
 
 // publicManager handles HTTP from clients.
 func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
-	extProc, err := extProcFilter(o, reportedKey, "1")
+	place := map[string]string{reportedKey: "1"}
+	if o.Peek != nil {
+		place[peeksKey] = "1"
+	}
+	extProc, err := extProcFilter(o, place)
 	if err != nil {
 		return nil, err
 	}
@@ -145,14 +149,26 @@ func routerFilter() (*hcm.HttpFilter, error) {
 }
 
 func publicRoutes(o *Options) (*routev3.RouteConfiguration, error) {
-	if o.Relay == (Address{}) {
-		return routes(PublicListener, mainRoute(o)), nil
+	var all []*routev3.Route
+	if o.Relay != (Address{}) {
+		ticket, err := ticketRoute(o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ticket)
 	}
-	ticket, err := ticketRoute(o)
-	if err != nil {
-		return nil, err
+	last := mainRoute(o)
+	if o.Peek != nil {
+		peeks, err := peekRoutes(o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, peeks...)
+		if err := noPeek(last); err != nil {
+			return nil, err
+		}
 	}
-	return routes(PublicListener, ticket, mainRoute(o)), nil
+	return routes(PublicListener, append(all, last)...), nil
 }
 
 // mainRoute leads to the upstreams.

@@ -12,7 +12,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	previoushosts "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
-	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -38,7 +37,7 @@ const (
 )
 
 // private are the request headers that origins never see.
-func private() []string { return []string{hopsHeader, passHeader, ticketHeader} }
+func private() []string { return []string{hopsHeader, passHeader, peekHeader, ticketHeader} }
 
 // loopbackListener is the processor's way back to the upstreams. Clients must not
 // reach it: it believes what a request says about where it came from.
@@ -115,40 +114,44 @@ func loopbackManager(o *Options) (*hcm.HttpConnectionManager, error) {
 // itself. That ends where the response begins: from there on it is the processor
 // that decides, which knows what the client has.
 func loopbackRoutes(o *Options) (*routev3.RouteConfiguration, error) {
-	// "A request method is considered 'safe' if [its] defined semantics are
-	// essentially read-only": https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
 	safe := mainRoute(o)
 	safe.Name = SafeRoute
-	safe.Match.Headers = []*routev3.HeaderMatcher{{
-		Name: ":method",
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcher.StringMatcher{
-			MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: "GET|HEAD|OPTIONS"}},
-		}},
-	}}
+	safe.Match.Headers = []*routev3.HeaderMatcher{readingMethods()}
 	other := mainRoute(o)
-	for route, on := range map[*routev3.Route]string{
-		safe:  "connect-failure,refused-stream,reset",
-		other: "connect-failure,refused-stream,reset-before-request",
-	} {
+	for route, on := range map[*routev3.Route]string{safe: safeRetries, other: otherRetries} {
 		policy, err := retryPolicy(on)
 		if err != nil {
 			return nil, err
 		}
-		if o.Peek {
-			policy.RetryOn += ",retriable-headers"
-			policy.RetriableHeaders = []*routev3.HeaderMatcher{{
-				Name:                 retryHeader,
-				HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
-			}}
-		}
 		route.GetRoute().RetryPolicy = policy
+	}
+	all := []*routev3.Route{safe, other}
+	if o.Peek != nil {
+		if err := errors.Join(noPeek(safe), noPeek(other)); err != nil {
+			return nil, err
+		}
+		peeks, err := peekRoutes(o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(peeks, all...)
+	}
+	for _, route := range all {
 		route.ResponseHeadersToAdd = []*corev3.HeaderValueOption{{
-			Header:       &corev3.HeaderValue{Key: upstreamHeader, Value: "%UPSTREAM_REMOTE_ADDRESS%"},
+			// The processor knows hosts by both, as the filter before them tells them.
+			Header:       &corev3.HeaderValue{Key: upstreamHeader, Value: "%UPSTREAM_CLUSTER_RAW% %UPSTREAM_REMOTE_ADDRESS%"},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}}
 	}
-	return routes(LoopbackListener, safe, other), nil
+	return routes(LoopbackListener, all...), nil
 }
+
+// What Envoy repeats by itself: failures before a response begins, and of methods
+// that may change something only those before a host has seen the request.
+const (
+	safeRetries  = "connect-failure,refused-stream,reset"
+	otherRetries = "connect-failure,refused-stream,reset-before-request"
+)
 
 // retryPolicy tries another host, if there is one, before the processor hears of
 // a failure.

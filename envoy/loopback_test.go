@@ -1,9 +1,12 @@
 package envoy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -105,19 +108,60 @@ func TestOnlySafeRequestsAreRepeated(t *testing.T) {
 }
 
 // With peek the processor's mark, and nothing but that, makes Envoy ask another
-// host in spite of an answer.
+// host in spite of an answer; and only where the processor has asked to see the
+// tries.
 func TestPeekIsRetried(t *testing.T) {
 	o := withHold(t)
-	o.Peek = true
-	build(t, o)
-	all, err := loopbackRoutes(&o)
+	o.Peek = &Peek{Patience: time.Minute}
+	loopback, err := loopbackRoutes(&o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range all.GetVirtualHosts()[0].GetRoutes() {
-		p := r.GetRoute().GetRetryPolicy()
-		if !strings.HasSuffix(p.GetRetryOn(), ",retriable-headers") || len(p.GetRetriableHeaders()) != 1 {
-			t.Errorf("route %s retries on %s", r.GetName(), p.GetRetryOn())
+	public, err := publicRoutes(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for listener, want := range map[string][]string{
+		"public":   {TicketRoute, PeekSafeRoute, PeekRoute, MainRoute},
+		"loopback": {PeekSafeRoute, PeekRoute, SafeRoute, MainRoute},
+	} {
+		all := loopback
+		if listener == "public" {
+			all = public
+		}
+		var got []string
+		for _, r := range all.GetVirtualHosts()[0].GetRoutes() {
+			got = append(got, r.GetName())
+			p := r.GetRoute().GetRetryPolicy()
+			peeks := r.GetName() == PeekSafeRoute || r.GetName() == PeekRoute
+			if marked := len(p.GetRetriableHeaders()) == 1 && strings.HasSuffix(p.GetRetryOn(), ",retriable-headers"); marked != peeks {
+				t.Errorf("%s route %s retries on %s", listener, r.GetName(), p.GetRetryOn())
+			}
+			if limited := p.GetPerTryTimeout().AsDuration() == time.Minute; limited != (r.GetName() == PeekSafeRoute) {
+				t.Errorf("%s route %s gives a try %v", listener, r.GetName(), p.GetPerTryTimeout().AsDuration())
+			}
+			if r.GetRoute().GetHedgePolicy() != nil {
+				t.Errorf("%s route %s hedges", listener, r.GetName())
+			}
+			if off := r.GetTypedPerFilterConfig()[PeekFilter] != nil; off == peeks && r.GetName() != TicketRoute {
+				t.Errorf("%s route %s has the filter switched off: %v", listener, r.GetName(), off)
+			}
+			// What marks a request has to reach the filter before the host.
+			if kept := !slices.Contains(r.GetRequestHeadersToRemove(), peekHeader); kept != (peeks || r.GetName() == TicketRoute) {
+				t.Errorf("%s route %s removes %v", listener, r.GetName(), r.GetRequestHeadersToRemove())
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", listener, diff)
+		}
+	}
+}
+
+// Every host gets a try, within reason.
+func TestTries(t *testing.T) {
+	for hosts, want := range map[int]uint32{1: 3, 2: 3, 3: 3, 5: 5, 100: 10} {
+		if got := tries(&Options{Upstreams: make([]Upstream, hosts)}); got != want {
+			t.Errorf("%d hosts: %d tries, want %d", hosts, got, want)
 		}
 	}
 }

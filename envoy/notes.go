@@ -25,6 +25,7 @@ func allNotes() []note {
 		processor = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor."
 		clusters  = "envoy.config.cluster.v3.Cluster."
 		http2     = "envoy.config.core.v3.Http2ProtocolOptions."
+		retrying  = "envoy.config.route.v3.RetryPolicy."
 		overload  = "envoy.config.overload.v3.OverloadManager."
 	)
 	return []note{
@@ -106,6 +107,29 @@ func allNotes() []note {
 		{
 			routing + "idle_timeout", PublicListener,
 			"A route's idle timeout would overrule stream_idle_timeout; if you set one, make it at least three heartbeats.",
+		},
+
+		{
+			routing + "retry_policy", PublicListener,
+			"Only requests that the processor has marked with x-holdfast-peek come to these two routes. It sees each try from the filter before the host, " +
+				"and marks an answer that another host should be asked for instead of. 5xx is not in the list: whether a status is a failure, the processor decides by policy.",
+		},
+		{
+			retrying + "host_selection_retry_max_attempts", PublicListener,
+			"A host that fails at once always has the fewest requests and is drawn most often; this many draws find one that was not tried.",
+		},
+		{
+			retrying + "per_try_timeout", PublicListener,
+			"A host that does not answer is given up for another. It ends where the response begins, so it cuts no stream. " +
+				"Do not add a hedge_policy: with a filter in the cluster that holds responses, Envoy 1.40 crashes when two tries answer at once.",
+		},
+		{
+			route + "request_body_buffer_limit", PublicListener,
+			"So much of a request's body is kept to be sent again; a request with a larger one is made once.",
+		},
+		{
+			route + "typed_per_filter_config", PublicListener,
+			"All other requests do without the filter before the host, and so without asking the processor a second time.",
 		},
 
 		{
@@ -204,6 +228,10 @@ func allNotes() []note {
 		{
 			clusters + "upstream_connection_options", UpstreamCluster,
 			"A quiet stream sends nothing for minutes; keepalive stops firewalls and NATs on the way from forgetting it.",
+		},
+		{
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.http_filters", UpstreamCluster,
+			"The filter before each host, for the routes named peek. It needs Envoy 1.38: earlier ones crash when a response that is held back here is given up.",
 		},
 		{
 			http2 + "connection_keepalive", UpstreamCluster,

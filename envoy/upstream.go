@@ -110,3 +110,6 @@ func (u Upstream) authority() string {
 // isLocal says that the URL names a place rather than a site: the upstream was
 // not asked for by name, so the client's own Host header is the better one.
 func (u Upstream) isLocal() bool { return isIP(u.Host) || u.Host == "localhost" }
+
+// IsName says that DNS may know several hosts by the URL's.
+func (u Upstream) IsName() bool { return !u.isLocal() }

@@ -223,6 +223,7 @@ func (st *stream) prepare(d splice.Dial) (upstream.Request, bool) {
 		return o.first, true
 	}
 	req, ok := st.continuation(d.Cursor)
+	req.Policy, req.Peek = st.policy.Name, o.first.Peek
 	if !ok {
 		o.drop(d.Attempt)
 		st.perform(st.srv.now(), splice.Ended{Attempt: d.Attempt, Cause: splice.Unresumable})

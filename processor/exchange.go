@@ -18,6 +18,7 @@ import (
 	"holdfast/processor/config"
 	"holdfast/processor/health"
 	"holdfast/processor/pass"
+	"holdfast/processor/upstream"
 	"holdfast/processor/wire"
 )
 
@@ -56,6 +57,7 @@ type exchange struct {
 	head     headers       // the request's, while its continuation may have to be asked for
 	bodiless bool          // the request ended with its headers
 	armed    bool          // the request came with a header that only we may set
+	own      bool          // and is a fetch of ours
 
 	// Of the request's body, where that was asked for.
 	upload    []byte // what was taken in
@@ -64,8 +66,8 @@ type exchange struct {
 	trailed   bool   // it ended with trailers
 	answered  bool   // there is nothing else to be done
 
-	peeking bool // the filter stands in a cluster, and this is a try
-	only    bool // its client takes nothing but an event stream
+	marks bool // the tries of the request are to be seen
+	try   *try // the filter stands in a cluster, and this is one of them
 
 	duplex bool // by its static configuration, Envoy streams bodies through us
 }
@@ -87,6 +89,7 @@ func (s *Server) headers(g grpc.ServerStream) (st runner, err error) {
 	}()
 	for {
 		if err := g.RecvMsg(&x.req); err != nil {
+			x.try.over()
 			return nil, endOf(err)
 		}
 		if st, done, err := x.message(); done || err != nil {
@@ -153,7 +156,8 @@ func (x *exchange) readConfiguration(h *wire.Headers) {
 
 func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err error) {
 	r := newRequest(h.Fields)
-	x.armed, x.bodiless = r.has(pass.TicketHeader) || r.has(pass.PassHeader), h.EndOfStream
+	x.armed = r.has(pass.TicketHeader) || r.has(pass.PassHeader) || r.has(upstream.PeekHeader)
+	x.bodiless = h.EndOfStream
 	if x.peeks() {
 		done, err := x.peekRequest(h, &r)
 		return nil, done, err
@@ -180,8 +184,14 @@ func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err er
 	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), h.Attribute("xds.cluster_name")
 	x.cursor, x.hasCursor = r.Header("last-event-id")
 	x.endsSession = r.method == http.MethodDelete && x.id.source.Name == mcpSession
+	x.marks = policy.Mode != config.ModeObserve && x.peekable() && repeatable(policy, &r)
 	a := x.srv.answers.request
-	if policy.Mode != config.ModeObserve && r.wantsEvents() {
+	switch identity := policy.Mode != config.ModeObserve && r.wantsEvents(); {
+	case x.marks && identity:
+		a = policy.markIdentity
+	case x.marks:
+		a = policy.mark
+	case identity:
 		a = x.srv.answers.identity
 	}
 	holds := x.holds(&r)
@@ -210,7 +220,7 @@ func (x *exchange) skip(why bypass) error {
 }
 
 func (x *exchange) responseHeaders(h *wire.Headers) (runner, error) {
-	if x.peeking {
+	if x.try != nil {
 		return x.peekResponse(h)
 	}
 	response := headers(h.Fields)

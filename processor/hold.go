@@ -30,6 +30,7 @@ func (x *exchange) wayBack(r *request) (own bool, why bypass) {
 	if token, ok := r.Header(pass.PassHeader); ok && s.passes != nil {
 		_, err := s.passes.Verify(s.now(), pass.Pass, token, pass.Claims{Method: r.method, Authority: r.host, Path: r.path})
 		if err == nil {
+			x.own = true
 			return true, bypassOwn
 		}
 		if s.complain.badPass.allow(s.now()) {
@@ -83,12 +84,14 @@ func (x *exchange) ticket(r *request) error {
 		return err // a policy's name that is too long, which its validation excludes
 	}
 	a := requestAnswer(&extproc.HeaderMutation{
-		SetHeaders: []*corev3.HeaderValueOption{{
-			Header:       &corev3.HeaderValue{Key: pass.TicketHeader, RawValue: []byte(token)},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		}},
+		SetHeaders:    []*corev3.HeaderValueOption{overwrite(pass.TicketHeader, token)},
 		RemoveHeaders: []string{pass.PassHeader},
 	})
+	if m := a.GetRequestHeaders().GetResponse().GetHeaderMutation(); x.marks {
+		m.SetHeaders = append(m.SetHeaders, overwrite(upstream.PeekHeader, x.policy.Name))
+	} else {
+		m.RemoveHeaders = append(m.RemoveHeaders, upstream.PeekHeader)
+	}
 	a.GetRequestHeaders().Response.ClearRouteCache = true
 	a.ModeOverride = &extprocfilterv3.ProcessingMode{ResponseHeaderMode: extprocfilterv3.ProcessingMode_SKIP}
 	a.DynamicMetadata = metadata(map[string]*structpb.Value{
@@ -117,7 +120,11 @@ func (x *exchange) answer(a wire.Encoded) error {
 	if h.GetResponse().GetHeaderMutation() == nil {
 		h.Response.HeaderMutation = new(extproc.HeaderMutation)
 	}
+	// The header of a fetch of ours stays, and one that has just been set.
 	h.Response.HeaderMutation.RemoveHeaders = []string{pass.TicketHeader, pass.PassHeader}
+	if !x.own && !x.marks {
+		h.Response.HeaderMutation.RemoveHeaders = append(h.Response.HeaderMutation.RemoveHeaders, upstream.PeekHeader)
+	}
 	h.Response.ClearRouteCache = true
 	return x.g.SendMsg(&wire.Response{Message: &m})
 }
@@ -136,7 +143,7 @@ func (x *exchange) origin(response headers) *origin {
 	p := x.policy
 	o := x.srv.newOrigin(p, upstream.Request{
 		Method: x.head.get(":method"), Path: x.head.get(":path"), Authority: x.head.get(":authority"),
-		Header: x.head.fields(), Policy: p.Name,
+		Header: x.head.fields(), Policy: p.Name, Peek: x.marks,
 	}, x.bodiless)
 	o.attempts = []*attempt{{stop: func() {}, open: true, target: x.target}} // Envoy's
 	o.reads()                                                                // does the handler

@@ -56,7 +56,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 	}
 	req := upstream.Request{
 		Method: r.method, Path: r.path, Authority: r.host,
-		Header: r.fields(), Policy: x.policy.Name,
+		Header: r.fields(), Policy: x.policy.Name, Peek: x.marks,
 	}
 	if !x.bodiless {
 		content, whole, err := x.collect(req.Header)

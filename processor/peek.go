@@ -2,6 +2,7 @@ package processor
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"holdfast/processor/health"
 	"holdfast/processor/splice"
 	"holdfast/processor/sse"
+	"holdfast/processor/upstream"
 	"holdfast/processor/wire"
 )
 
@@ -27,9 +29,11 @@ import (
 // first chunk if that is taken back.
 
 const (
-	// positionKey is in the initial_metadata of such a filter, with this value.
+	// positionKey is in the initial_metadata of such a filter, with this value, and
+	// triesKey, how many tries Envoy makes at most.
 	positionKey      = "holdfast-position"
 	positionUpstream = "upstream"
+	triesKey         = "holdfast-tries"
 )
 
 // RetryHeader marks a response that another host should be asked for instead of,
@@ -37,34 +41,86 @@ const (
 // to whoever asked.
 const RetryHeader = "x-holdfast-retry"
 
+// told returns what the filter's initial_metadata says under a key.
+func (x *exchange) told(key string) string {
+	if v := grpcmetadata.ValueFromIncomingContext(x.g.Context(), key); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
 // peeks says whether the filter stands in a cluster.
-func (x *exchange) peeks() bool {
-	v := grpcmetadata.ValueFromIncomingContext(x.g.Context(), positionKey)
-	return len(v) > 0 && v[0] == positionUpstream
+func (x *exchange) peeks() bool { return x.told(positionKey) == positionUpstream }
+
+// try is one of a request's tries, until its response begins.
+type try struct {
+	srv    *Server
+	policy *boundPolicy
+	target health.Target
+	began  time.Time
+	only   bool // the client takes nothing but an event stream
 }
 
 // peekRequest deals with the headers of a try.
 func (x *exchange) peekRequest(h *wire.Headers, r *request) (done bool, err error) {
-	policy := x.srv.policies.Load().match(r)
+	s := x.srv
+	policy := x.policyOfTry(r)
 	if policy == nil || policy.Mode == config.ModeOff || policy.Mode == config.ModeObserve ||
-		x.srv.open.draining.Load() || x.duplex || !repeatable(policy, r) {
+		s.open.draining.Load() || x.duplex || !repeatable(policy, r) || x.lastTry(h) {
 		// It was counted where it came in.
-		return true, x.g.SendMsg(x.srv.answers.skip)
+		return true, x.g.SendMsg(s.answers.skip)
 	}
-	x.policy, x.method, x.peeking = policy, r.method, true
-	x.upstream = h.Attribute("xds.cluster_name")
-	x.only = onlyEvents(r)
+	x.policy, x.method = policy, r.method
+	x.try = &try{
+		srv: s, policy: policy, began: s.now(), only: onlyEvents(r),
+		target: health.Target{Cluster: h.Attribute("xds.cluster_name"), Address: h.Attribute("upstream.address")},
+	}
 	if len(policy.RetryWhen) > 0 {
-		return false, x.g.SendMsg(x.srv.answers.peek)
+		return false, x.g.SendMsg(s.answers.peek)
 	}
-	return false, x.g.SendMsg(x.srv.answers.request)
+	return false, x.g.SendMsg(s.answers.request)
 }
 
-// repeatable says whether another host may be asked. A POST may have done
-// something already; whoever sets retry_when for one says that it may be made
-// again.
-func repeatable(p *boundPolicy, r *request) bool {
-	return r.method == http.MethodGet && r.wantsEvents() || len(p.RetryWhen) > 0
+// policyOfTry is the one that the request was marked with. On its way here a
+// request may have got another host or lost headers, so that no policy would be
+// found by them. One without a mark comes by a configuration that is not ours.
+func (x *exchange) policyOfTry(r *request) *boundPolicy {
+	policies := x.srv.policies.Load()
+	if name, ok := r.Header(upstream.PeekHeader); ok {
+		return policies.named(name)
+	}
+	return policies.match(r)
+}
+
+// lastTry says whether nobody else will be asked. What comes then is better than
+// a 503 of ours, whatever it is.
+func (x *exchange) lastTry(h *wire.Headers) bool {
+	most, err := strconv.Atoi(x.told(triesKey))
+	if err != nil {
+		return false // we are not told how many there are
+	}
+	n, err := strconv.Atoi(h.Attribute("upstream.request_attempt_count"))
+	return err == nil && n >= most
+}
+
+// over says that the try has ended without a response: Envoy has lost patience
+// with the host, the host broke off, or the client left, who may do so at any
+// time.
+func (t *try) over() {
+	if t == nil {
+		return
+	}
+	patience := t.policy.Health.Connect()
+	if now := t.srv.now(); patience > 0 && now.Sub(t.began) >= patience {
+		t.policy.metrics.retries[retrySilence].Inc()
+		t.report(now, health.Timeout)
+	}
+}
+
+func (t *try) report(now time.Time, how health.Outcome) {
+	if t.target.Address != "" {
+		t.policy.monitor.Report(now, t.target, how)
+	}
 }
 
 // onlyEvents says whether the client takes nothing but an event stream.
@@ -80,44 +136,50 @@ func onlyEvents(r *request) bool {
 // peekResponse deals with the headers of a try's response.
 func (x *exchange) peekResponse(h *wire.Headers) (runner, error) {
 	s := x.srv
+	now := s.now()
 	response := headers(h.Fields)
-	p := &peeking{
-		srv: s, g: x.g, policy: x.policy, gate: newGate(), ended: h.EndOfStream,
-		target: health.Target{Cluster: x.upstream, Address: h.Attribute("upstream.address")},
+	p := &peeking{try: x.try, g: x.g, gate: newGate(), ended: h.EndOfStream}
+	if a := h.Attribute("upstream.address"); a != "" {
+		p.target.Address = a
 	}
 	status := response.get(":status")
 	whole := len(x.policy.RetryWhen) == 0 || h.EndOfStream // there is no body to be seen
 	switch why := judge(response, h.EndOfStream, x.method == http.MethodHead); {
-	case p.target.Address != "" && !x.policy.monitor.Admit(s.now(), p.target):
+	case p.target.Address != "" && !x.policy.monitor.Admit(now, p.target):
 		p.refused = true
 		return p.echoUnless(whole), p.refuse(retryEjected, "503")
 	case len(status) == 3 && status[0] == '5':
-		p.report(health.BadStatus)
+		p.report(now, health.BadStatus)
 		// If every host is like that, the client gets what the last one said.
 		return p.echoUnless(whole), p.refuse(retryBadStatus, "")
-	case why == bypassType && status == "200" && x.only:
-		p.report(health.BadStart)
+	case why == bypassType && status == "200" && p.only:
+		p.report(now, health.BadStart)
 		p.refused = true
 		return p.echoUnless(whole), p.refuse(retryNotStream, "503")
-	case why != bypassNone || whole:
+	case why != bypassNone:
+		// It works. (What an event stream is worth is seen by its events.)
+		p.report(now, health.Success)
 		return p.echoUnless(whole), x.g.SendMsg(s.answers.response)
+	case whole:
+		return nil, x.g.SendMsg(s.answers.response)
 	}
 	if err := x.g.SendMsg(s.answers.patience); err != nil {
 		return nil, err
 	}
 	p.scanner = sse.NewScanner(x.policy.Splice.EventBytes)
 	p.matcher = splice.NewMatcher(x.policy.RetryWhen)
-	p.silence = time.AfterFunc(x.policy.Health.Connect(), p.silent)
+	if patience := x.policy.Health.Connect(); patience > 0 {
+		p.silence = time.AfterFunc(patience, p.silent)
+	}
 	return p, nil
 }
 
 // peeking waits for the first event of a try, and then passes the body on.
 type peeking struct {
-	srv    *Server
-	g      grpc.ServerStream
-	policy *boundPolicy
-	target health.Target
-	req    wire.Request
+	*try
+
+	g   grpc.ServerStream
+	req wire.Request
 
 	gate    gate // guards what follows
 	decided bool // the headers are answered
@@ -175,7 +237,10 @@ func (p *peeking) received() (done bool, err error) {
 			return false, nil
 		}
 		if p.refused {
-			return false, p.refuse(retryFirstEvent, "503")
+			if err := p.refuse(retryFirstEvent, "503"); err != nil {
+				return true, err
+			}
+			return p.req.EndOfStream || trailers, p.end(trailers)
 		}
 		if err := p.g.SendMsg(p.srv.answers.response); err != nil {
 			return true, err
@@ -210,9 +275,9 @@ func (p *peeking) looks(last bool) bool {
 		}
 		p.decided, p.refused = true, p.matcher.Matches(&ev)
 		if p.refused {
-			p.report(health.BadStart)
+			p.report(p.srv.now(), health.BadStart)
 		} else {
-			p.report(health.Success)
+			p.report(p.srv.now(), health.Success)
 		}
 		break
 	}
@@ -233,14 +298,8 @@ func (p *peeking) silent() {
 		return
 	}
 	p.decided, p.refused = true, true
-	p.report(health.Timeout)
+	p.report(p.srv.now(), health.Timeout)
 	_ = p.refuse(retrySilence, "503")
-}
-
-func (p *peeking) report(how health.Outcome) {
-	if p.target.Address != "" {
-		p.policy.monitor.Report(p.srv.now(), p.target, how)
-	}
 }
 
 // refuse answers the response's headers such that the route's retry policy tries
@@ -269,5 +328,8 @@ func (p *peeking) end(trailers bool) error {
 	if trailers {
 		return p.g.SendMsg(&wire.Response{Message: trailersAnswer(nil)})
 	}
-	return p.srv.sendBody(p.g, wire.Response{EndOfStream: p.req.EndOfStream})
+	if !p.req.EndOfStream {
+		return nil
+	}
+	return p.srv.sendBody(p.g, wire.Response{EndOfStream: true})
 }

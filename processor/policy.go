@@ -9,6 +9,7 @@ import (
 	"holdfast/processor/config"
 	"holdfast/processor/health"
 	"holdfast/processor/upstream"
+	"holdfast/processor/wire"
 )
 
 // snapshot is the policies of one moment, with what requests need of each.
@@ -23,6 +24,9 @@ type boundPolicy struct {
 	metrics *policyMetrics
 	monitor *health.Monitor
 	watch   watchAnswer
+	// To send a request where its tries are seen, without and with a wish for an
+	// answer that is not compressed.
+	mark, markIdentity wire.Encoded
 }
 
 // resumes says whether a stream that breaks off may be asked to continue.
@@ -45,13 +49,17 @@ func (s *Server) SetPolicies(p *config.Policies) error {
 		if err != nil {
 			return fmt.Errorf("processor: policy %q: %w", policy.Name, err)
 		}
-		s.warnOf(policy)
-		snap.bound[policy] = &boundPolicy{
+		bound := &boundPolicy{
 			Policy:  policy,
 			metrics: s.metrics.policy(policy),
 			monitor: s.monitors.of(policy),
 			watch:   watch,
 		}
+		if err := bound.encodeMarks(); err != nil {
+			return fmt.Errorf("processor: policy %q: %w", policy.Name, err)
+		}
+		s.warnOf(policy)
+		snap.bound[policy] = bound
 	}
 	s.policies.Store(snap)
 	return nil

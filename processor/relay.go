@@ -172,13 +172,15 @@ func (s *Server) admit(r *http.Request) (policy string, ok bool) {
 	return "", false
 }
 
+var peekHeader = textproto.CanonicalMIMEHeaderKey(upstream.PeekHeader) //nolint:gochecknoglobals // a constant
+
 var ticketHeader = textproto.CanonicalMIMEHeaderKey(pass.TicketHeader) //nolint:gochecknoglobals // a constant
 
 // fetchRequest is the request as the client made it.
 func fetchRequest(r *http.Request, policy string) upstream.Request {
 	req := upstream.Request{
 		Method: r.Method, Path: r.RequestURI, Authority: r.Host,
-		Header: r.Header, Policy: policy,
+		Header: r.Header, Policy: policy, Peek: r.Header[peekHeader] != nil,
 	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		req.Body, req.Length, req.Trailer = r.Body, r.ContentLength, r.Trailer

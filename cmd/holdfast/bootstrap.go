@@ -98,6 +98,9 @@ func (c *bootstrapCmd) options(cfg *config.Config) (envoy.Options, error) {
 	if o.Clients, err = clientKeys(cfg); err != nil {
 		return o, err
 	}
+	if o.Peek, err = peekFor(cfg, o.Upstreams); err != nil {
+		return o, err
+	}
 	o.ProcessorTLS, err = c.tls(cfg)
 	return o, err
 }

@@ -77,8 +77,12 @@ func (c *runCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	if err := checkVersion(bin, log); err != nil {
+	version, err := checkVersion(bin, log)
+	if err != nil {
 		return err
+	}
+	if o.Peek, err = peekIfAble(cfg, o.Upstreams, version, log); err != nil {
+		return usage(err)
 	}
 	dir, err := newPrivateDir(log)
 	if err != nil {
@@ -150,17 +154,17 @@ func privateWayBack(cfg *config.Config, dir *privateDir) (loopback, relay envoy.
 	return loopback, relay
 }
 
-func checkVersion(bin envoy.Binary, log *zap.Logger) error {
+func checkVersion(bin envoy.Binary, log *zap.Logger) (envoy.Version, error) {
 	v, err := envoy.Probe(context.Background(), bin.Path)
 	if err != nil {
-		return fmt.Errorf("the Envoy found by %s does not work: %w", bin.From, err)
+		return v, fmt.Errorf("the Envoy found by %s does not work: %w", bin.From, err)
 	}
 	log.Info("using Envoy", zap.Stringer("version", v), zap.String("path", bin.Path), zap.String("from", bin.From))
 	if least := envoy.Recommended(); v.Before(least) {
 		log.Warn("this Envoy is old: it may refuse its configuration, and some features will be missing",
 			zap.Stringer("version", v), zap.Stringer("wanted", least))
 	}
-	return nil
+	return v, nil
 }
 
 // gateway is Envoy and the processor as one program.

@@ -41,6 +41,12 @@ func attachmentRules() []Rule {
 			Check:  checkPeekRetry,
 		},
 		{
+			ID: "peek-hedge", Severity: Error,
+			Breaks: "In a cluster, Holdfast holds a response back until its first event. With several tries under way, two that are let go in the same moment crash Envoy (seen with 1.40.0), and so does one that goes on after another has won.",
+			Set:    "no `hedge_policy` on the routes to the cluster; `per_try_timeout` without it",
+			Check:  checkPeekHedge,
+		},
+		{
 			ID: "retry-previous-hosts", Severity: Warning,
 			Breaks: "A retry may go to the very host that has just failed.",
 			Set:    "`retry_host_predicate` with `envoy.retry_host_predicates.previous_hosts`, and `host_selection_retry_max_attempts: 5`",
@@ -180,8 +186,39 @@ func checkPeekRetry(c *check) {
 			continue
 		}
 		for _, r := range c.routes {
-			if slices.Contains(r.clusters, p.in.name) && !retries503(r.retryPolicy()) {
+			if p.sees(r) && !retries503(r.retryPolicy()) {
 				c.report(r.node, Error, "%s leads to %s, where Holdfast answers 503 to have another host tried, but it does not retry: clients get the 503; set retry_policy: {retry_on: 5xx, num_retries: 2}",
+					r.label(), p.in.label())
+			}
+		}
+	}
+}
+
+// sees says whether a filter in a cluster sees the requests of a route.
+func (p *processor) sees(r *route) bool {
+	if p.in == nil || p.in.name == "" || !slices.Contains(r.clusters, p.in.name) {
+		return false
+	}
+	name := p.place.get("name").string()
+	for _, at := range []*node{r.node, r.host} {
+		if at == nil {
+			continue
+		}
+		if off := at.at("typed_per_filter_config", name, "disabled"); off != nil {
+			return !off.isTrue()
+		}
+	}
+	return true
+}
+
+func checkPeekHedge(c *check) {
+	for _, p := range c.processors {
+		if p.sure != ours {
+			continue
+		}
+		for _, r := range c.routes {
+			if hedge := r.hedgePolicy(); p.sees(r) && hedge.get("hedge_on_per_try_timeout").isTrue() {
+				c.report(hedge, Error, "%s may have several tries under way in %s, where Holdfast holds responses back: two that are let go at once crash Envoy; remove hedge_policy",
 					r.label(), p.in.label())
 			}
 		}
@@ -210,7 +247,7 @@ func retries503(policy *node) bool {
 func checkPreviousHosts(c *check) {
 	peeked := func(r *route) bool {
 		return slices.ContainsFunc(c.processors, func(p *processor) bool {
-			return p.sure == ours && p.in != nil && slices.Contains(r.clusters, p.in.name)
+			return p.sure == ours && p.sees(r)
 		})
 	}
 	for _, r := range c.routes {

@@ -173,3 +173,11 @@ func (r *route) retryPolicy() *node {
 	}
 	return r.host.get("retry_policy")
 }
+
+// hedgePolicy is, likewise, the one that applies.
+func (r *route) hedgePolicy() *node {
+	if own := r.action.get("hedge_policy"); own != nil {
+		return own
+	}
+	return r.host.get("hedge_policy")
+}

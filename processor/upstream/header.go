@@ -90,6 +90,10 @@ func acceptsTrailers(h http.Header) bool {
 // (https://www.rfc-editor.org/rfc/rfc8586).
 const HopsHeader = "x-holdfast-hops"
 
+// PeekHeader marks a request of which the filter before each host is to see every
+// try; its value is the policy's name. It goes no further than there.
+const PeekHeader = "x-holdfast-peek"
+
 // maxHops bounds the chain where each round meets another replica. A chain of
 // gateways that each hold the stream is shorter.
 const maxHops = 8
@@ -120,6 +124,9 @@ func (d *Dialer) sign(out http.Header, r *Request) error {
 		hops += ","
 	}
 	out.Set(HopsHeader, hops+d.name)
+	if r.Peek {
+		out.Set(PeekHeader, r.Policy)
+	}
 	if d.pass == nil {
 		return nil
 	}

@@ -42,8 +42,11 @@ type Request struct {
 	AnswerWithin time.Duration
 
 	// Policy is the name of the policy that chose the request. It is bound into
-	// the pass, and not sent anywhere else.
+	// the pass, and sent in PeekHeader.
 	Policy string
+	// Peek marks the request with PeekHeader: its tries are to be seen by the filter
+	// before each host, where Envoy's configuration has one.
+	Peek bool
 }
 
 var errTwoBodies = errors.New("both Content and Body are set: set one")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -106,11 +107,16 @@ func sameHeaders(got *Headers, m *extproc.ProcessingRequest, list *extproc.HttpH
 	}
 	for _, set := range m.GetAttributes() {
 		for name, v := range set.GetFields() {
-			if _, ok := v.GetKind().(*structpb.Value_StringValue); !ok || len(m.GetAttributes()) > 1 {
-				continue // only one filter's attributes ever come
+			want, ok := v.GetStringValue(), len(m.GetAttributes()) == 1 // only one filter's attributes ever come
+			switch k := v.GetKind().(type) {
+			case *structpb.Value_StringValue:
+			case *structpb.Value_NumberValue:
+				want = strconv.FormatFloat(k.NumberValue, 'f', -1, 64)
+			default:
+				ok = false
 			}
-			if a := got.Attribute(name); a != v.GetStringValue() {
-				return fmt.Sprintf("attribute %q is %q, want %q", name, a, v.GetStringValue())
+			if a := got.Attribute(name); ok && a != want {
+				return fmt.Sprintf("attribute %q is %q, want %q", name, a, want)
 			}
 		}
 	}

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"math"
+	"strconv"
 	"sync"
 
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
@@ -30,6 +32,7 @@ const (
 	entryKey    = 1
 	entryValue  = 2
 	structField = 1
+	valueNumber = 2
 	valueString = 3
 )
 
@@ -59,7 +62,7 @@ func (h *Headers) reset(response bool, message []byte) {
 }
 
 // Attribute returns one of the attributes that the filter was told to send, if
-// it is a string; "" if it is not there.
+// it is a string or a number; "" if it is not there.
 func (h *Headers) Attribute(name string) string {
 	value := ""
 	each(h.message, requestAttributes, func(set []byte) {
@@ -71,7 +74,14 @@ func (h *Headers) Attribute(name string) string {
 					return
 				}
 				each(field, entryValue, func(v []byte) {
-					each(v, valueString, func(s []byte) { value = string(s) })
+					_ = walk(v, func(num protowire.Number, typ protowire.Type, s []byte, x uint64) {
+						switch {
+						case num == valueString && typ == protowire.BytesType:
+							value = string(s)
+						case num == valueNumber && typ == protowire.Fixed64Type:
+							value = strconv.FormatFloat(math.Float64frombits(x), 'f', -1, 64)
+						}
+					})
 				})
 			})
 		})
@@ -90,7 +100,8 @@ func each(b []byte, want protowire.Number, f func([]byte)) {
 }
 
 // walk goes through the fields of a message: bytes has the content of a
-// length-delimited field, number that of a varint; other types have neither.
+// length-delimited field, number that of a varint or of 64 fixed bits; other types
+// have neither.
 func walk(b []byte, f func(num protowire.Number, typ protowire.Type, bytes []byte, number uint64)) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -105,6 +116,8 @@ func walk(b []byte, f func(num protowire.Number, typ protowire.Type, bytes []byt
 			v, n = protowire.ConsumeBytes(b)
 		case protowire.VarintType:
 			x, n = protowire.ConsumeVarint(b)
+		case protowire.Fixed64Type:
+			x, n = protowire.ConsumeFixed64(b)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
