@@ -238,7 +238,7 @@ func policyKeys() []key {
 			bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].health.connect_timeout", doc: "Longest wait for the answer to a request that resumes a stream, and for the first event where `retry_when` waits for it.",
+			path: "policies[].health.connect_timeout", doc: "Longest wait for the answer to a request that resumes a stream, and for the first event where `retry_when` waits for it. Where an upstream has several hosts, one that has not answered a GET for an event stream a quarter later is given up for the next.",
 			bounds: durations(time.Millisecond, day),
 		},
 		{
@@ -280,7 +280,7 @@ func policyKeys() []key {
 			shape: "list of entries",
 		},
 		{
-			path: "policies[].retry_when", doc: "First events that mean another host should be tried; entries as in `complete_when`. Where the filter also stands in the cluster (upstream position), the response then waits for its first event, at most `health.connect_timeout`, and requests of any method count as repeatable.",
+			path: "policies[].retry_when", doc: "First events that mean another host should be tried; entries as in `complete_when`. A response then waits for its first event, at most `health.connect_timeout`, and its events pass through Holdfast once more. A POST may be made again, if its body is not above `limits.request_bytes`: set this only where that does no harm, with `match.methods`. Needs the filter in the cluster too, as `run` and `bootstrap` then have it.",
 			zero: "none", shape: "list of entries",
 		},
 	}

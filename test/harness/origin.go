@@ -151,6 +151,17 @@ func (o *Origin) Accept(tb testing.TB, path string) *Exchange {
 	}
 }
 
+// Accepts is where the exchanges of a path made by Path come, for a test that does
+// not know at which of several origins they will.
+func (o *Origin) Accepts(path string) <-chan *Exchange { return o.resource(path).queue }
+
+// Replace makes a path answer every request by handle from now on.
+func (o *Origin) Replace(path string, handle func(*Exchange)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.paths[path] = &resource{handle: handle}
+}
+
 // ServeHTTP implements [http.Handler].
 func (o *Origin) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r := o.resource(req.URL.EscapedPath())
