@@ -2,11 +2,11 @@ package memory
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"holdfast/sessionstore"
+	"holdfast/sessionstore/internal/kept"
 )
 
 // Append adds to a stream's log; see sessionstore.Log.
@@ -22,40 +22,12 @@ func (s *Store) Append(_ context.Context, l sessionstore.Lease, now time.Time, r
 		return sessionstore.ErrFenced
 	}
 	ses.used = now
-	err := st.log.extend(sh, st.token, now, recs)
+	err := st.Log.Append(&sh.arena, st.Token, now, recs)
 	sh.mu.Unlock()
-	if s.memory > 0 && s.segments.bytes.Load() > s.memory {
+	if s.memory > 0 && s.logs.Bytes() > s.memory {
 		s.evictLogs()
 	}
 	return err
-}
-
-// extend is Append for one log, which may be nil.
-func (lg *log) extend(sh *shard, token uint64, now time.Time, recs []sessionstore.Record) error {
-	if lg == nil || len(recs) == 0 {
-		return nil
-	}
-	if lg.end != sessionstore.EndNone {
-		return sessionstore.ErrFenced
-	}
-	next := recs[0].Seq
-	if next <= lg.newest {
-		return fmt.Errorf("append: record %d comes after %d", next, lg.newest)
-	}
-	for i := range recs {
-		if recs[i].Seq != next+uint64(i) {
-			return fmt.Errorf("append: record %d comes after %d", recs[i].Seq, next+uint64(i)-1)
-		}
-	}
-	if next > lg.newest+1 {
-		lg.skip(sh, next)
-	}
-	for i := range recs {
-		lg.append(sh, token, now, &recs[i])
-	}
-	lg.trim(sh, now)
-	lg.wake()
-	return nil
 }
 
 // Finish records a stream's end; see sessionstore.Log.
@@ -69,10 +41,7 @@ func (s *Store) Finish(_ context.Context, l sessionstore.Lease, end sessionstore
 		return sessionstore.ErrFenced
 	}
 	ses.used = now
-	if st.log != nil {
-		st.log.end = end
-		st.log.wake()
-	}
+	st.Log.Finish(end)
 	return nil
 }
 
@@ -93,13 +62,15 @@ func (s *Store) Seek(_ context.Context, session sessionstore.SessionID, line ses
 	}
 	err := sessionstore.ErrNotFound
 	for _, st := range slices.Backward(ses.streams) {
-		if st.log == nil || (line != sessionstore.LineID{} && st.line != line) {
+		if st.Log == nil || (line != sessionstore.LineID{} && st.Line != line) {
 			continue
 		}
-		st.log.trim(sh, now)
-		seq, token, found, lost := st.log.seek(id)
+		st.Log.Trim(&sh.arena, now)
+		seq, found, lost := st.Log.Seek(id)
 		if found {
-			return sessionstore.Position{Session: session, Line: st.line, Number: st.number, Token: token, Seq: seq}, nil
+			return sessionstore.Position{
+				Session: session, Line: st.Line, Number: st.Number, Token: st.Log.Token(seq), Seq: seq,
+			}, nil
 		}
 		if lost {
 			err = sessionstore.ErrTruncated
@@ -116,20 +87,19 @@ func (s *Store) After(_ context.Context, p sessionstore.Position, limits session
 	defer sh.mu.Unlock()
 	sh.expire(now.Add(-s.ttl))
 	st := sh.stream(p)
-	if st == nil || st.log == nil {
+	if st == nil || st.Log == nil {
 		return sessionstore.Page{}, sessionstore.ErrNotFound
 	}
-	lg := st.log
-	lg.trim(sh, now)
-	page, err := lg.after(p.Seq, p.Token, limits)
-	page.Token, page.Live = st.token, st.live
-	if err == nil && st.live && !page.More {
-		if lg.changed == nil {
-			lg.changed = make(chan struct{})
-		}
-		page.Changed = lg.changed
+	st.Log.Trim(&sh.arena, now)
+	if err := st.Log.Check(p.Seq, p.Token); err != nil {
+		return sessionstore.Page{}, err
 	}
-	return page, err
+	page := st.Log.After(p.Seq, limits)
+	page.Token, page.Live = st.Token, st.Live
+	if st.Live && !page.More {
+		page.Changed = st.Log.Changed()
+	}
+	return page, nil
 }
 
 // Takeover gives a stream to another writer; see sessionstore.Log.
@@ -146,31 +116,31 @@ func (s *Store) Takeover(_ context.Context, p sessionstore.Position) (sessionsto
 	i, _ := ses.find(p.Number)
 	st := ses.streams[i]
 	known := ses.wholeCopy(sh, st, now)
-	if !st.live {
-		st.live = true
+	if !st.Live {
+		st.Live = true
 		ses.live++
 	}
-	st.token++
+	st.Token++
 	ses.used = now
-	st.log.wake()
+	st.Log.Wake()
 	return ses.lease(st), known, nil
 }
 
 // stream finds the stream that a position is in, whoever writes it.
-func (sh *shard) stream(p sessionstore.Position) *stream {
+func (sh *shard) stream(p sessionstore.Position) *kept.Stream {
 	ses := sh.peek(p.Session)
 	if ses == nil {
 		return nil
 	}
 	i, ok := ses.find(p.Number)
-	if !ok || ses.streams[i].line != p.Line {
+	if !ok || ses.streams[i].Line != p.Line {
 		return nil
 	}
 	return ses.streams[i]
 }
 
 // LogBytes is the memory that logs hold; see sessionstore.Directory.
-func (s *Store) LogBytes() int64 { return s.segments.bytes.Load() }
+func (s *Store) LogBytes() int64 { return s.logs.Bytes() }
 
 // evictLogs gives up the oldest records of all until the bound holds again. Like
 // evict, it finds them by asking every shard, which a store at its bound pays for
@@ -178,14 +148,14 @@ func (s *Store) LogBytes() int64 { return s.segments.bytes.Load() }
 func (s *Store) evictLogs() {
 	s.evicting.Lock()
 	defer s.evicting.Unlock()
-	for s.segments.bytes.Load() > s.memory {
+	for s.logs.Bytes() > s.memory {
 		var victim *shard
 		oldest := uint64(0)
 		for i := range s.shards {
 			sh := &s.shards[i]
 			sh.mu.Lock()
-			if seg := sh.oldestSegment; seg != nil && (victim == nil || seg.order < oldest) {
-				victim, oldest = sh, seg.order
+			if order, ok := sh.arena.Oldest(); ok && (victim == nil || order < oldest) {
+				victim, oldest = sh, order
 			}
 			sh.mu.Unlock()
 		}
@@ -193,10 +163,7 @@ func (s *Store) evictLogs() {
 			return
 		}
 		victim.mu.Lock()
-		if seg := victim.oldestSegment; seg != nil {
-			// Of a log, for its segments are in order, the oldest too.
-			seg.log.giveUpFirst(victim)
-		}
+		victim.arena.Evict()
 		victim.mu.Unlock()
 	}
 }

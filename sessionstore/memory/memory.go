@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/sessionstore"
+	"holdfast/sessionstore/internal/kept"
 )
 
 // Options are what a Store needs to know. Every zero value is usable.
@@ -48,9 +49,9 @@ type Store struct {
 	memory   int64
 	now      func() time.Time
 
-	number   atomic.Uint64 // of the last stream
-	count    atomic.Int64  // sessions in all shards
-	segments segments
+	number atomic.Uint64 // of the last stream
+	count  atomic.Int64  // sessions in all shards
+	logs   kept.Memory
 
 	// evicting lets one call at a time make room, so that two that find the
 	// store one over do not both evict. It is taken before a shard's lock.
@@ -87,11 +88,11 @@ func New(o Options) *Store {
 func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
 	now := s.now()
 	sh := s.shard(k.Session)
-	st := newStream(k) // before the lock is taken: it allocates
+	st := kept.New(&k) // before the lock is taken: it allocates
 
 	sh.mu.Lock()
 	sh.expire(now.Add(-s.ttl))
-	sh.sweep(now)
+	sh.arena.Sweep(now)
 	ses, isNew := sh.use(k.Session)
 	if isNew {
 		ses.info, ses.created = k.Info, now
@@ -102,7 +103,7 @@ func (s *Store) Claim(_ context.Context, k sessionstore.Key) (sessionstore.Lease
 		earlier = ses.line(sh, k.Line, now)
 	}
 	// Numbers are drawn under the shard's lock so that they rise within a session.
-	st.number = s.number.Add(1)
+	st.Number = s.number.Add(1)
 	ses.add(sh, st)
 	ses.used = now
 	lease := ses.lease(st)
@@ -128,11 +129,11 @@ func (s *Store) Save(_ context.Context, l sessionstore.Lease, state *sessionstor
 	}
 	// Only at first: by a later Save the stream it continued may have been found
 	// alive, have gone on, and know what this one does not.
-	if st.saved.IsZero() && state.Continues != 0 {
+	if st.Saved.IsZero() && state.Continues != 0 {
 		ses.forget(sh, l.Line, state.Continues, now)
 	}
-	st.replace(state)
-	st.saved, ses.used = now, now
+	st.Save(now, state)
+	ses.used = now
 	return nil
 }
 
@@ -151,8 +152,8 @@ func (s *Store) Advance(_ context.Context, l sessionstore.Lease, p sessionstore.
 		sh.mu.Unlock()
 		return sessionstore.ErrFenced
 	}
-	st.advance(&p)
-	st.saved, ses.used = now, now
+	st.Advance(now, &p)
+	ses.used = now
 	sh.mu.Unlock()
 	return nil
 }
@@ -167,14 +168,14 @@ func (s *Store) Release(_ context.Context, l sessionstore.Lease) error {
 	if st == nil {
 		return sessionstore.ErrFenced
 	}
-	st.live = false
+	st.Live = false
 	ses.live--
 	ses.used = now
 	if ses.live == 0 {
 		sh.rest(ses)
 	}
-	st.log.wake()
-	sh.sweep(now)
+	st.Log.Wake()
+	sh.arena.Sweep(now)
 	return nil
 }
 

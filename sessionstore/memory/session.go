@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"holdfast/sessionstore"
+	"holdfast/sessionstore/internal/kept"
 )
 
 // session is what one client did. Its shard's lock guards it. There may be a
@@ -14,27 +15,27 @@ type session struct {
 	id            sessionstore.SessionID
 	info          sessionstore.Info
 	created, used time.Time
-	last          uint64    // number of the newest stream, kept or not
-	streams       []*stream // oldest first, so their numbers rise
-	live          int       // streams not released
+	last          uint64         // number of the newest stream, kept or not
+	streams       []*kept.Stream // oldest first, so their numbers rise
+	live          int            // streams not released
 }
 
 // find is called at every chunk, and a session may have 64 streams.
 func (ses *session) find(number uint64) (int, bool) {
-	return slices.BinarySearchFunc(ses.streams, number, func(st *stream, n uint64) int {
-		return cmp.Compare(st.number, n)
+	return slices.BinarySearchFunc(ses.streams, number, func(st *kept.Stream, n uint64) int {
+		return cmp.Compare(st.Number, n)
 	})
 }
 
-func (ses *session) lease(st *stream) sessionstore.Lease {
-	return sessionstore.Lease{Session: ses.id, Line: st.line, Number: st.number, Token: st.token}
+func (ses *session) lease(st *kept.Stream) sessionstore.Lease {
+	return sessionstore.Lease{Session: ses.id, Line: st.Line, Number: st.Number, Token: st.Token}
 }
 
 // line copies the streams of a line, newest first.
 func (ses *session) line(sh *shard, line sessionstore.LineID, now time.Time) []sessionstore.Stream {
 	var out []sessionstore.Stream
 	for _, st := range slices.Backward(ses.streams) {
-		if st.line == line {
+		if st.Line == line {
 			out = append(out, ses.wholeCopy(sh, st, now))
 		}
 	}
@@ -42,27 +43,27 @@ func (ses *session) line(sh *shard, line sessionstore.LineID, now time.Time) []s
 }
 
 // wholeCopy copies all of a stream but its records.
-func (ses *session) wholeCopy(sh *shard, st *stream, now time.Time) sessionstore.Stream {
-	s := ses.copyOf(sh, st, now)
-	s.State.Window = st.window.snapshot()
-	s.State.Key = st.key
+func (ses *session) wholeCopy(sh *shard, st *kept.Stream, now time.Time) sessionstore.Stream {
+	st.Log.Trim(&sh.arena, now)
+	s := st.WholeCopy()
+	s.Lease = ses.lease(st)
 	return s
 }
 
 // add appends a new stream and pushes out those that are too many for it.
-func (ses *session) add(sh *shard, st *stream) {
+func (ses *session) add(sh *shard, st *kept.Stream) {
 	// The line first: what it gives up makes room in the session too.
-	sameLine := func(other *stream) bool { return other.line == st.line }
+	sameLine := func(other *kept.Stream) bool { return other.Line == st.Line }
 	ses.pushOut(sh, sameLine, sessionstore.StreamsPerLine-1)
-	ses.pushOut(sh, func(*stream) bool { return true }, sessionstore.StreamsPerSession-1)
+	ses.pushOut(sh, func(*kept.Stream) bool { return true }, sessionstore.StreamsPerSession-1)
 	ses.streams = append(ses.streams, st)
-	ses.last = st.number
+	ses.last = st.Number
 	ses.live++
 }
 
 // pushOut removes the oldest of the streams that match, ended ones first, until
 // no more than limit are left.
-func (ses *session) pushOut(sh *shard, match func(*stream) bool, limit int) {
+func (ses *session) pushOut(sh *shard, match func(*kept.Stream) bool, limit int) {
 	matching, oldest, oldestEnded := 0, -1, -1
 	for i, st := range ses.streams {
 		if !match(st) {
@@ -72,7 +73,7 @@ func (ses *session) pushOut(sh *shard, match func(*stream) bool, limit int) {
 		if oldest < 0 {
 			oldest = i
 		}
-		if oldestEnded < 0 && !st.live {
+		if oldestEnded < 0 && !st.Live {
 			oldestEnded = i
 		}
 	}
@@ -90,11 +91,11 @@ func (ses *session) pushOut(sh *shard, match func(*stream) bool, limit int) {
 // forget removes an ended stream of a line, if it is there and has no records.
 func (ses *session) forget(sh *shard, line sessionstore.LineID, number uint64, now time.Time) {
 	i, ok := ses.find(number)
-	if !ok || ses.streams[i].live || ses.streams[i].line != line {
+	if !ok || ses.streams[i].Live || ses.streams[i].Line != line {
 		return
 	}
-	if lg := ses.streams[i].log; lg != nil {
-		if lg.trim(sh, now); lg.count() > 0 {
+	if lg := ses.streams[i].Log; lg != nil {
+		if lg.Trim(&sh.arena, now); lg.Count() > 0 {
 			return
 		}
 	}
@@ -102,7 +103,7 @@ func (ses *session) forget(sh *shard, line sessionstore.LineID, number uint64, n
 }
 
 func (ses *session) removeAt(sh *shard, i int) {
-	ses.streams[i].log.forget(sh)
+	ses.streams[i].Log.Forget(&sh.arena)
 	ses.streams = slices.Delete(ses.streams, i, i+1)
 }
 
@@ -113,28 +114,10 @@ func (ses *session) describe(sh *shard, now time.Time) sessionstore.Session {
 		Streams: make([]sessionstore.Stream, 0, len(ses.streams)),
 	}
 	for _, st := range slices.Backward(ses.streams) {
-		d.Streams = append(d.Streams, ses.copyOf(sh, st, now))
+		st.Log.Trim(&sh.arena, now)
+		s := st.Copy()
+		s.Lease = ses.lease(st)
+		d.Streams = append(d.Streams, s)
 	}
 	return d
-}
-
-// copyOf copies all of a stream but its records, and its window and key, which
-// a listing does not want: 8 KB each, 64 times a session, a thousand sessions a page.
-func (ses *session) copyOf(sh *shard, st *stream, now time.Time) sessionstore.Stream {
-	if st.log != nil {
-		st.log.trim(sh, now)
-	}
-	return sessionstore.Stream{
-		Lease:   ses.lease(st),
-		Live:    st.live,
-		Saved:   st.saved,
-		Tracked: st.window.len(),
-		Log:     st.log.info(),
-		State: sessionstore.State{
-			Acked: st.acked, LastSent: string(st.lastSent),
-			Epoch: st.epoch, Trust: st.trust,
-			Events: st.events, Duplicates: st.duplicates,
-			Continues: st.continues,
-		},
-	}
 }

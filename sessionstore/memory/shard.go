@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"holdfast/sessionstore"
+	"holdfast/sessionstore/internal/kept"
 )
 
 // shardCount spreads the lock and bounds what one page of a listing looks at.
@@ -43,10 +44,7 @@ type shard struct {
 	rooms [rooms]*lru
 	count *atomic.Int64 // of the whole store
 
-	segments      *segments // of the whole store
-	oldestSegment *segment
-	newestSegment *segment
-	hand          *segment // what sweep looks at next; nil: the oldest
+	arena kept.Arena
 
 	_ [56]byte // keep two shards' locks out of one cache line
 }
@@ -56,7 +54,7 @@ func (sh *shard) init(s *Store) {
 		// The only error is a size below one.
 		sh.rooms[r], _ = simplelru.NewLRU[sessionstore.SessionID, *session](math.MaxInt, nil)
 	}
-	sh.count, sh.segments = &s.count, &s.segments
+	sh.count, sh.arena = &s.count, kept.NewArena(&s.logs)
 }
 
 // use finds or makes a session for a new stream and puts it among the live.
@@ -86,13 +84,13 @@ func (sh *shard) rest(ses *session) {
 // leased finds the stream that l may write, and counts that as a use of its
 // session; nil: there is none. A lost lease does not count as a use, hence the
 // Peek: it must not keep its session from being evicted.
-func (sh *shard) leased(l sessionstore.Lease) (*session, *stream) {
+func (sh *shard) leased(l sessionstore.Lease) (*session, *kept.Stream) {
 	ses, ok := sh.rooms[live].Peek(l.Session)
 	if !ok {
 		return nil, nil
 	}
 	i, ok := ses.find(l.Number)
-	if !ok || !ses.streams[i].live || ses.streams[i].token != l.Token {
+	if !ok || !ses.streams[i].Live || ses.streams[i].Token != l.Token {
 		return nil, nil
 	}
 	sh.rooms[live].Get(l.Session) // for the order it keeps
@@ -124,7 +122,7 @@ func (sh *shard) remove(id sessionstore.SessionID) bool {
 func (sh *shard) gone(ses *session) {
 	sh.count.Add(-1)
 	for _, st := range ses.streams {
-		st.log.forget(sh)
+		st.Log.Forget(&sh.arena)
 	}
 }
 

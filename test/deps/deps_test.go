@@ -40,6 +40,7 @@ var leaves = []struct {
 	{dir: "processor/health"},
 	{dir: "processor/upstream", ours: []string{"holdfast/processor/pass", "holdfast/processor/keyfile"}},
 	{dir: "sessionstore"},
+	{dir: "sessionstore/internal/kept", ours: []string{"holdfast/sessionstore"}},
 }
 
 func TestLeavesReachOnlyTheStandardLibrary(t *testing.T) {

@@ -18,7 +18,7 @@ type modelLog struct {
 	limits  sessionstore.LogLimits
 	head    []byte
 	end     sessionstore.End
-	first   uint64 // Seq of records[0]
+	first   uint64 // Seq of records[0]; above 1: after a hole
 	records []modelRecord
 	gone    int // how many were given up
 }
@@ -94,8 +94,9 @@ func (l *modelLog) seek(now time.Duration, id string) (at modelRecord, err error
 		if string(l.records[i].ID) != id {
 			continue
 		}
-		if i < l.gone && i > 0 && string(l.records[i-1].ID) == id {
-			return modelRecord{}, sessionstore.ErrTruncated // the client may have got that one only
+		// Where the one before may have had it, that may be all that the client got.
+		if i <= l.gone-1 && i > 0 && string(l.records[i-1].ID) == id || i == 0 && l.first > 1 {
+			return modelRecord{}, sessionstore.ErrTruncated
 		}
 		return l.records[i], nil
 	}
