@@ -18,6 +18,8 @@ BENCH      ?=
 COVER_FLOOR ?= 90
 # Packages that start a real Envoy; they need bin/holdfast and .tools/envoy.
 E2E        := ./test/e2e/...
+# The redis-server of the tests; "none", and a word about it, where there is none.
+WITH_REDIS  = HOLDFAST_REDIS=$$(bash test/tools/get-redis --or-none)
 
 .PHONY: help
 help: ## Show this list
@@ -31,9 +33,13 @@ build: ## Build bin/holdfast
 envoy: ## Put Envoy 1.40.0 into .tools/envoy (once)
 	@bash test/tools/get-envoy
 
+.PHONY: redis
+redis: ## Find a redis-server for the tests, or install Debian's
+	@bash test/tools/get-redis
+
 .PHONY: test
 test: build envoy ## Run all tests, end to end through a real Envoy included (under 2 minutes)
-	$(GO) test -count=1 ./...
+	$(WITH_REDIS) && export HOLDFAST_REDIS && $(GO) test -count=1 ./...
 
 .PHONY: e2e
 e2e: build envoy ## Run only the tests that go through a real Envoy
@@ -84,10 +90,12 @@ bench-check: build envoy ## Fail if a ratio of docs/performance.md is missed
 	@bash test/tools/bench -check
 
 .PHONY: lint
-lint: ## Check style, architecture and shell scripts
+lint: ## Check style, architecture, shell scripts and stored formats
 	$(TOOL) golangci-lint run
 	cd test/clients && $(TOOL) golangci-lint run --config $(CURDIR)/.golangci.yml
 	@bash test/tools/check-shell
+	$(TOOL) buf lint
+	$(TOOL) buf breaking --against proto/released.json
 
 .PHONY: vuln
 vuln: ## Look up known vulnerabilities in dependencies (needs network)
@@ -100,6 +108,11 @@ cover: build envoy ## Measure coverage of the unit tests and fail below COVER_FL
 .PHONY: generate
 generate: ## Write the generated documents and code anew
 	$(GO) generate ./...
+
+.PHONY: release-formats
+release-formats: ## Make the formats of stored records, as they are now, those that later versions must read
+	$(TOOL) buf breaking --against proto/released.json
+	$(TOOL) buf build --exclude-source-info -o proto/released.json
 
 .PHONY: check-generate
 check-generate: ## Fail if generated files are out of date

@@ -51,7 +51,8 @@ type Stream struct {
 	State   State
 }
 
-// LogInfo is what a log is like.
+// LogInfo is what a log is like, or was when it was last written: some records may
+// be told of that have expired since, for as long as there are others.
 type LogInfo struct {
 	Oldest uint64 // Seq of the oldest record kept; Newest+1 if none is
 	Newest uint64 // Seq of the last record appended; zero: none yet, or no log

@@ -55,7 +55,7 @@ type Page struct {
 	Records []Record // without holes, from the position on
 	More    bool     // there are more after these
 
-	Oldest uint64 // Seq of the oldest record kept; Newest+1 if none is
+	Oldest uint64 // Seq of the oldest record kept; Newest+1 if none is. See LogInfo
 	Newest uint64 // Seq of the last record appended; zero: none yet
 	Head   []byte // Key.Head of the stream
 	Token  uint64 // of the present Lease, or the last

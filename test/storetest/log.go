@@ -98,10 +98,16 @@ func (h *harness) takeover(p sessionstore.Position) (sessionstore.Lease, session
 func (h *harness) wantAfter(p sessionstore.Position, want ...int) {
 	h.Helper()
 	var got []int
-	for _, r := range h.after(p, sessionstore.PageLimits{}).Records {
-		got = append(got, int(r.Seq))
+	from := p.Seq
+	for more := true; more; {
+		page := h.after(p, sessionstore.PageLimits{})
+		for _, r := range page.Records {
+			got = append(got, int(r.Seq))
+			p.Seq, p.Token = r.Seq, 0
+		}
+		more = page.More
 	}
-	h.wantEqual(fmt.Sprint("after ", p.Seq), got, want)
+	h.wantEqual(fmt.Sprint("after ", from), got, want)
 }
 
 func (h *harness) wantAfterFails(p sessionstore.Position, want error) {

@@ -208,7 +208,9 @@ func (r *run) claim(t *rapid.T) {
 	}
 	r.model.number, wantLease.Number = l.Number, l.Number
 	same(t, "lease", l, wantLease)
-	same(t, "earlier streams", r.withoutTimes(t, earlier), wantEarlier)
+	earlier = r.withoutTimes(t, earlier)
+	lenient(earlier, wantEarlier)
+	same(t, "earlier streams", earlier, wantEarlier)
 	r.leases = append(r.leases, l)
 }
 
@@ -325,9 +327,23 @@ func (r *run) compare(t *rapid.T) {
 		}
 		got[i].Info, got[i].Created, got[i].Used = sessionstore.Info{}, time.Time{}, time.Time{}
 	}
+	for i := range min(len(got), len(want)) {
+		lenient(got[i].Streams, want[i].Streams)
+	}
 	same(t, "sessions", got, want)
 	if n := r.Directory.Len(); n != len(want) {
 		t.Fatalf("Len: got %d, want %d", n, len(want))
+	}
+}
+
+// lenient lets streams tell of records that have expired, as LogInfo says they may
+// while others are left.
+func lenient(got, want []sessionstore.Stream) {
+	for i := range min(len(got), len(want)) {
+		g, w := &got[i].Log, want[i].Log
+		if g.Oldest < w.Oldest && w.Oldest <= w.Newest {
+			g.Oldest, g.Bytes = w.Oldest, w.Bytes
+		}
 	}
 }
 

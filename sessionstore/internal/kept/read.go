@@ -172,7 +172,7 @@ func (a *Arena) Evict() {
 		return
 	}
 	if rest := seg.buf[seg.start:]; len(rest) <= room/2 && lg.resident > lg.oldest {
-		moved := a.newSegment(lg, max(minSegment, len(rest)))
+		moved := a.newSegment(lg, len(rest))
 		moved.n, moved.buf = seg.n, append(moved.buf, rest...)
 		a.freeSegment(seg)
 		lg.segments[0] = moved
