@@ -46,10 +46,10 @@ func (p *pipe) message(t testing.TB, m proto.Message) {
 }
 
 // piped returns a stream in mid-body, and its network.
-func piped(t testing.TB) (*inlined, *pipe) {
+func piped(t testing.TB, policies string) (*inlined, *pipe) {
 	t.Helper()
 	srv, err := NewServer(Options{
-		Policies:   compile(t, `- {name: p, dedup: always}`),
+		Policies:   compile(t, policies),
 		Store:      memory.New(memory.Options{}),
 		Registerer: prometheus.NewRegistry(),
 	})
@@ -86,7 +86,16 @@ func (p *pipe) chunk(t testing.TB, i int) {
 // The stream itself allocates nothing for a chunk: what is left is the codec's
 // answer (wire.TestAllocations), and the state that is saved now and then.
 func TestAllocationsPerChunk(t *testing.T) {
-	st, p := piped(t)
+	for name, policies := range map[string]string{
+		"origin's ids": `- {name: p, dedup: always}`,
+		"sealed ids":   `- {name: p, dedup: always, ids: sealed}`,
+	} {
+		t.Run(name, func(t *testing.T) { allocationsPerChunk(t, policies) })
+	}
+}
+
+func allocationsPerChunk(t *testing.T, policies string) {
+	st, p := piped(t, policies)
 	chunks := make([]mem.BufferSlice, 2000)
 	for i := range chunks {
 		p.chunk(t, i)
@@ -123,7 +132,16 @@ func TestSizes(t *testing.T) {
 }
 
 func BenchmarkChunk(b *testing.B) {
-	st, p := piped(b)
+	for name, policies := range map[string]string{
+		"ids=origin": `- {name: p, dedup: always}`,
+		"ids=sealed": `- {name: p, dedup: always, ids: sealed}`,
+	} {
+		b.Run(name, func(b *testing.B) { benchmarkChunk(b, policies) })
+	}
+}
+
+func benchmarkChunk(b *testing.B, policies string) {
+	st, p := piped(b, policies)
 	chunks := make([]mem.BufferSlice, 4096)
 	for i := range chunks {
 		p.chunk(b, i)

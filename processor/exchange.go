@@ -49,8 +49,7 @@ type exchange struct {
 	id     identity
 
 	method, path, upstream string // path without its query
-	cursor                 string // the client's Last-Event-ID, if hasCursor
-	hasCursor              bool
+	returns                returning
 	endsSession            bool // DELETE of an MCP session
 
 	target   health.Target // who answers
@@ -171,18 +170,21 @@ func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err er
 		return nil, true, x.skip(bypassNoPolicy)
 	case policy.Mode == config.ModeOff:
 		return nil, true, x.skip(bypassOff)
+	}
+	x.id = identify(policy.Policy, &r)
+	cursor, has := r.Header("last-event-id")
+	x.returns = x.srv.returns(policy, &x.id, cursor, has)
+	switch {
 	case x.srv.open.draining.Load():
 		return nil, true, x.skip(bypassDraining)
 	case x.duplex:
 		return nil, true, x.skip(bypassStatic)
 	}
-	x.id = identify(policy.Policy, &r)
 	if !x.id.inRollout(x.srv.random()) {
 		return nil, true, x.skip(bypassRollout)
 	}
 	x.policy = policy
 	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), h.Attribute("xds.cluster_name")
-	x.cursor, x.hasCursor = r.Header("last-event-id")
 	x.endsSession = r.method == http.MethodDelete && x.id.source.Name == mcpSession
 	x.marks = policy.Mode != config.ModeObserve && x.peekable() && repeatable(policy, &r)
 	a := x.srv.answers.request

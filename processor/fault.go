@@ -83,6 +83,7 @@ func (st *stream) copy(now time.Time, b []byte) {
 }
 
 func (st *stream) forward(now time.Time, b []byte) {
+	st.stopRecording()
 	st.mu.Lock()
 	st.lastByte = now.Sub(st.started)
 	st.counts.BytesOut += uint64(len(b))

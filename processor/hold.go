@@ -106,7 +106,7 @@ func (x *exchange) ticket(r *request) error {
 // a client's forged ticket has to go before the route is chosen, or it would lead
 // to the relay listener.
 func (x *exchange) answer(a wire.Encoded) error {
-	if !x.armed {
+	if !x.armed && !x.returns.ours {
 		return x.g.SendMsg(a)
 	}
 	var m extproc.ProcessingResponse
@@ -120,12 +120,16 @@ func (x *exchange) answer(a wire.Encoded) error {
 	if h.GetResponse().GetHeaderMutation() == nil {
 		h.Response.HeaderMutation = new(extproc.HeaderMutation)
 	}
-	// The header of a fetch of ours stays, and one that has just been set.
-	h.Response.HeaderMutation.RemoveHeaders = []string{pass.TicketHeader, pass.PassHeader}
-	if !x.own && !x.marks {
-		h.Response.HeaderMutation.RemoveHeaders = append(h.Response.HeaderMutation.RemoveHeaders, upstream.PeekHeader)
+	edit := h.GetResponse().GetHeaderMutation()
+	if x.armed {
+		// The header of a fetch of ours stays, and one that has just been set.
+		edit.RemoveHeaders = append(edit.RemoveHeaders, pass.TicketHeader, pass.PassHeader)
+		if !x.own && !x.marks {
+			edit.RemoveHeaders = append(edit.RemoveHeaders, upstream.PeekHeader)
+		}
+		h.Response.ClearRouteCache = true
 	}
-	h.Response.ClearRouteCache = true
+	x.returns.edit(edit)
 	return x.g.SendMsg(&wire.Response{Message: &m})
 }
 
@@ -143,7 +147,7 @@ func (x *exchange) origin(response headers) *origin {
 	p := x.policy
 	o := x.srv.newOrigin(p, upstream.Request{
 		Method: x.head.get(":method"), Path: x.head.get(":path"), Authority: x.head.get(":authority"),
-		Header: x.head.fields(), Policy: p.Name, Peek: x.marks,
+		Header: x.fields(x.head), Policy: p.Name, Peek: x.marks,
 	}, x.bodiless)
 	o.attempts = []*attempt{{stop: func() {}, open: true, target: x.target}} // Envoy's
 	o.reads()                                                                // does the handler

@@ -56,7 +56,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 	}
 	req := upstream.Request{
 		Method: r.method, Path: r.path, Authority: r.host,
-		Header: r.fields(), Policy: x.policy.Name, Peek: x.marks,
+		Header: x.fields(r.headers), Policy: x.policy.Name, Peek: x.marks,
 	}
 	if !x.bodiless {
 		content, whole, err := x.collect(req.Header)
@@ -93,7 +93,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		origin: s.newOrigin(x.policy, req, true),
 	}
 	st.origin.hold(s.now(), res, target)
-	begun := st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor, owned: true})
+	begun := st.begin(beginning{id: &x.id, known: st, returning: x.returns, owned: true})
 	defer st.gate.unlock()
 	if !begun {
 		return nil, false, x.passOn(res)

@@ -47,7 +47,7 @@ func (x *exchange) begin(response headers) (_ *inlined, ok bool) {
 		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.g.Context(), out: st,
 		method: x.method, path: x.path, upstream: x.upstream, origin: x.origin(response),
 	}
-	ok = st.begin(beginning{id: &x.id, known: st, cursor: x.cursor, hasCursor: x.hasCursor})
+	ok = st.begin(beginning{id: &x.id, known: st, returning: x.returns})
 	return st, ok
 }
 

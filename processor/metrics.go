@@ -55,6 +55,7 @@ const (
 	opSave
 	opRelease
 	opDrop
+	opAppend
 	storeOpCount
 )
 
@@ -66,7 +67,7 @@ const (
 	storeResults
 )
 
-func (o storeOp) String() string { return [...]string{"claim", "save", "release", "drop"}[o] }
+func (o storeOp) String() string { return [...]string{"claim", "save", "release", "drop", "append"}[o] }
 
 func (r storeResult) String() string { return [...]string{"ok", "fenced", "not_found", "error"}[r] }
 

@@ -66,6 +66,17 @@ func (st *stream) cursor() string {
 	return st.m.Cursor()
 }
 
+// epoch is how often the origin's ids have started over.
+func (st *stream) epoch() uint32 {
+	m, ok := st.m.(interface{ Epoch() uint32 })
+	if !ok {
+		return 0
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return m.Epoch()
+}
+
 // shorten makes an event ID fit to be shown: origins put anything into them, and
 // protobuf takes only UTF-8.
 func shorten(id string) string {

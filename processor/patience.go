@@ -25,6 +25,11 @@ func newPatience(ctx context.Context, d time.Duration) *patience {
 	return &patience{Context: ctx, deadline: time.Now().Add(d)}
 }
 
+// renew makes it good for another call. Nobody is to wait on it meanwhile.
+func (p *patience) renew(ctx context.Context, deadline time.Time) {
+	p.Context, p.deadline, p.timed, p.cancel = ctx, deadline, nil, nil
+}
+
 // Deadline implements context.Context.
 func (p *patience) Deadline() (time.Time, bool) { return p.watched().Deadline() }
 

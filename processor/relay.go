@@ -99,6 +99,16 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		http.Error(w, "This listener serves requests that Holdfast's filter has sent here.", http.StatusForbidden)
 		return nil, nil
 	}
+	policy := s.policies.Load().named(name)
+	var id identity
+	var back returning
+	if policy != nil {
+		view := requestOf(r)
+		id = identify(policy.Policy, &view)
+		cursor, has := view.Header("last-event-id")
+		back = s.returns(policy, &id, cursor, has)
+		back.rewrite(r.Header)
+	}
 	req := fetchRequest(r, name)
 	early := &informational{w: w}
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: early.relay})
@@ -109,7 +119,6 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		return nil, nil
 	}
 	target := takeTarget(res.Header)
-	policy := s.policies.Load().named(name)
 	if policy == nil || s.open.draining.Load() {
 		s.relayPlain(w, res)
 		return nil, nil
@@ -119,8 +128,6 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		s.relayPlain(w, res)
 		return nil, nil
 	}
-	view := requestOf(r)
-	id := identify(policy.Policy, &view)
 	id.assigned(headersOf(res.Header))
 	st := &relayed{w: w, done: make(chan struct{})}
 	st.flush, _ = w.(http.Flusher)
@@ -130,10 +137,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		origin: s.newOrigin(policy, req, req.Body == nil),
 	}
 	st.origin.hold(s.now(), res, target)
-	_, hasCursor := r.Header["Last-Event-Id"]
-	begun := st.begin(beginning{
-		id: &id, known: st, cursor: r.Header.Get("Last-Event-Id"), hasCursor: hasCursor, owned: true,
-	})
+	begun := st.begin(beginning{id: &id, known: st, returning: back, owned: true})
 	defer st.gate.unlock()
 	if !begun {
 		s.relayPlain(w, res)

@@ -21,6 +21,7 @@ import (
 	"holdfast/processor/keyfile"
 	"holdfast/processor/live"
 	"holdfast/processor/pass"
+	"holdfast/processor/seal"
 	"holdfast/processor/splice"
 	"holdfast/processor/upstream"
 	"holdfast/processor/wire"
@@ -51,6 +52,10 @@ type Options struct {
 	// filter. nil: they are recognised, and complained about, by their hops only.
 	Passes *pass.Signer
 
+	// Sealer makes and reads the event ids of policies that want sealed ones. nil: with
+	// a key of this process's own.
+	Sealer *seal.Sealer
+
 	// StoreTimeout bounds how long the store may keep a client waiting for its
 	// response headers, and a stream's end from being recorded; zero: 100 ms.
 	// Envoy's own patience (message_timeout) should be longer.
@@ -76,12 +81,14 @@ type Server struct {
 	open     openCount
 	lines    lines
 
-	responses sync.Pool // *wire.Response
+	responses  sync.Pool // *wire.Response
+	recordings sync.Pool // *recording
 
 	fetch    *upstream.Dialer // nil: there is none
 	relaying bool             // requests may be sent to the relay listener
 	tickets  *pass.Signer
 	passes   *pass.Signer // nil: there is none
+	sealer   *seal.Sealer
 	monitors monitors
 	resuming resuming
 	buffers  buffers
@@ -125,6 +132,12 @@ func NewServer(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	if o.Sealer == nil {
+		var err error
+		if o.Sealer, err = seal.New([][]byte{keyfile.New()}); err != nil {
+			return nil, err
+		}
+	}
 	m, err := newMetrics(o.Registerer, o.Store)
 	if err != nil {
 		return nil, err
@@ -146,12 +159,14 @@ func NewServer(o Options) (*Server, error) {
 		relaying: o.Relay,
 		tickets:  o.Tickets,
 		passes:   o.Passes,
+		sealer:   o.Sealer,
 		newMachine: func(now time.Time, p *splice.Policy, start splice.Start) machine {
 			return splice.New(now, p, start)
 		},
 	}
 	s.store = guardedStore{store: o.Store, timeout: o.StoreTimeout, log: o.Logger, metrics: m}
 	s.store.directory, _ = o.Store.(sessionstore.Directory)
+	s.store.records, _ = o.Store.(sessionstore.Log)
 	if err := s.SetPolicies(o.Policies); err != nil {
 		return nil, err
 	}

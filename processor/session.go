@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 
 	"holdfast/processor/config"
+	"holdfast/processor/seal"
 	"holdfast/sessionstore"
 )
 
@@ -20,6 +22,7 @@ type identity struct {
 	principal digest // zero: the client sent no credential
 	key       digest // zero: no session key
 	source    config.KeySource
+	place     digest // host and path
 	line      sessionstore.LineID
 	requestID uint64 // hash of x-request-id; zero: none
 }
@@ -35,11 +38,34 @@ func identify(p *config.Policy, r *request) identity {
 	if src, v, ok := firstOf(p.Session.Key, r); ok {
 		id.named(src, v)
 	}
-	id.line = sessionstore.LineID(hash("line", r.method, r.host, r.path))
+	id.place = hash("place", hostOf(r.host), r.path)
+	id.line = id.lineOf(r.method)
 	if v := r.get("x-request-id"); v != "" {
 		id.requestID = hash("request", v).number()
 	}
 	return id
+}
+
+// hostOf is an authority without its port, which says by what door a client came: a
+// replica may have another one, and is the same place.
+func hostOf(authority string) string {
+	host := authority
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		host = host[:i]
+	}
+	return strings.ToLower(host)
+}
+
+// lineOf is the line of a request with another method to the same place.
+func (id *identity) lineOf(method string) sessionstore.LineID {
+	return sessionstore.LineID(hash("line", method, string(id.place[:])))
+}
+
+// scope is what a sealed id is bound to. The method is not in it, for a stream that
+// began with POST is taken up by GET.
+func (id *identity) scope() seal.Scope {
+	session := id.session()
+	return seal.Scope(hash("seal", string(session[:]), string(id.place[:])))
 }
 
 // assigned completes an identity by the response: the first request of an MCP

@@ -161,3 +161,30 @@ func TestMetricsRegisteredTwice(t *testing.T) {
 		t.Error("a server of nothing")
 	}
 }
+
+// A replica may be reached by another port, and is the same place.
+func TestPlaces(t *testing.T) {
+	p := compile(t, inline).All()[0]
+	place := func(host, path string) digest {
+		r := newRequest(fields(":method: GET", ":authority: "+host, ":path: "+path))
+		id := identify(p, &r)
+		return id.place
+	}
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"example.com", "example.com:8080", true},
+		{"example.com:80", "Example.com:8080", true},
+		{"[::1]:80", "[::1]", true},
+		{"[::1]", "[::2]", false},
+		{"a.example.com", "b.example.com", false},
+	} {
+		if (place(c.a, "/x") == place(c.b, "/x")) != c.same {
+			t.Errorf("%s and %s: the same place should be %v", c.a, c.b, c.same)
+		}
+	}
+	if place("a", "/x") == place("a", "/y") {
+		t.Error("two paths are one place")
+	}
+}

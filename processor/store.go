@@ -19,6 +19,7 @@ import (
 type guardedStore struct {
 	store     sessionstore.Store
 	directory sessionstore.Directory // nil: the store offers none
+	records   sessionstore.Log       // nil: the store keeps none
 	timeout   time.Duration
 	log       *zap.Logger
 	metrics   *metrics
@@ -58,6 +59,15 @@ func (g *guardedStore) save(wait *patience, l sessionstore.Lease, continues uint
 	sc.stored = stored(&sc.machine, continues)
 
 	err := g.done(opSave, g.store.Save(wait, l, &sc.stored))
+	return !errors.Is(err, sessionstore.ErrFenced)
+}
+
+// append keeps records, if the store has logs. It says false if there is no point
+// in going on.
+func (g *guardedStore) append(ctx context.Context, wait *patience, l sessionstore.Lease, now time.Time, recs []sessionstore.Record) bool {
+	wait.renew(ctx, now.Add(g.timeout))
+	defer wait.over()
+	err := g.done(opAppend, g.records.Append(wait, l, now, recs))
 	return !errors.Is(err, sessionstore.ErrFenced)
 }
 

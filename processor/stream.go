@@ -71,6 +71,7 @@ type stream struct {
 	ended  bool        // everything was said; only the handler is left to return
 	mode   config.Mode // what is done, which need not be what the policy would like
 	leased bool        // guarded by saving
+	rec    *recorder   // nil: what the client gets is neither kept nor changed
 	saving sync.Mutex  // orders saves
 
 	lease     sessionstore.Lease
@@ -85,9 +86,8 @@ type stream struct {
 type beginning struct {
 	id        *identity
 	known     live.Source // what the registry shows
-	cursor    string      // the client's Last-Event-ID, if hasCursor
-	hasCursor bool
-	owned     bool // the client's response is ours
+	returning             // the client's Last-Event-ID
+	owned     bool        // the client's response is ours
 }
 
 // begin joins a new stream to its session and makes it known. Whatever the store
@@ -99,17 +99,17 @@ func (st *stream) begin(b beginning) bool {
 	s := st.srv
 	now := s.now()
 	st.gate, st.started = newGate(), now
-	key := b.id.storeKey(st.policy.Splice.Window, !b.hasCursor)
+	key := b.id.storeKey(st.policy.Splice.Window, !b.has)
 	st.line = lineNumber(&key)
 	wait := s.store.patience(st.ctx) // all of it, for the client waits for its headers
 	defer wait.over()
-	if b.hasCursor {
+	if b.has {
 		s.lines.save(wait, st.line)
 	}
 	start := splice.Start{
 		Seed:        s.random(),
 		LastEventID: b.cursor,
-		HasCursor:   b.hasCursor,
+		HasCursor:   b.has,
 		Repeatable:  st.method == http.MethodGet,
 		Owned:       b.owned,
 	}
@@ -125,6 +125,7 @@ func (st *stream) begin(b beginning) bool {
 		st.lease, st.leased = lease, true
 		start.Earlier, st.continues = earlierState(&st.policy.Splice, b.cursor, earlier)
 	}
+	st.rec = st.newRecorder(&b)
 	st.lease.Session = key.Session // shown to operators, even without a lease
 	st.m = s.newMachine(now, &st.policy.Splice, start)
 	st.gate.lock()
@@ -248,7 +249,7 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 		}
 	}
 	if len(rd.ToClient) > 0 {
-		if st.out.write(rd.ToClient) != nil {
+		if st.hand(now, rd.ToClient) != nil {
 			return // the client's side is over, as its reader will say
 		}
 		if st.origin != nil {
@@ -363,6 +364,11 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
 		st.origin.end()
 	}
 	st.srv.lines.remove(st)
+	if st.rec != nil {
+		rec := st.srv.newRecording()
+		defer st.srv.putRecording(rec)
+		body = st.handLast(now, rec, body, c.Outcome)
+	}
 	st.save()
 	st.release()
 	st.measure(now)

@@ -2,7 +2,7 @@
 // recognise, when a client comes back, what it already has.
 //
 // A session is everything one client does under one policy; a line is one
-// request (method, authority, path) within it; a stream is one response on that
+// request (method, host, path) within it; a stream is one response on that
 // line. A client that reconnects begins a new stream on the same line, and finds
 // there what the earlier ones knew.
 //
@@ -38,7 +38,7 @@ const (
 // SessionID names a session: a hash over policy, principal and session key.
 type SessionID [16]byte
 
-// LineID names a line within a session: a hash over method, authority and path.
+// LineID names a line within a session: a hash over method, host and path.
 type LineID [16]byte
 
 // Key is where a new stream belongs, and what it wants to know.

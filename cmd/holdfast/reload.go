@@ -74,7 +74,7 @@ func (r *reloader) look() {
 // version too: it was removed, and may come back.
 func (r *reloader) print() string {
 	var b strings.Builder
-	for _, path := range []string{r.path, r.cfg.TLS.Cert, r.cfg.TLS.Key, r.cfg.TLS.ClientCA} {
+	for _, path := range []string{r.path, r.cfg.TLS.Cert, r.cfg.TLS.Key, r.cfg.TLS.ClientCA, r.cfg.Seal.KeyFile} {
 		if path == "" {
 			continue
 		}
@@ -116,8 +116,17 @@ func (r *reloader) apply() error {
 			return err
 		}
 	}
+	keys, err := sealKeys(r.cfg.Seal)
+	if err != nil {
+		return err
+	}
 	if err := r.processor.SetPolicies(policies); err != nil {
 		return err
+	}
+	if keys != nil {
+		if err := r.sealer.SetKeys(keys); err != nil {
+			return err // of keys that were read, and so are good
+		}
 	}
 	setLevel(r.level, cfg.Log.Level)
 	effective, later := config.Reload(r.admin.effective.Load(), cfg)

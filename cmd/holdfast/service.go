@@ -18,6 +18,7 @@ import (
 
 	"holdfast/processor"
 	"holdfast/processor/config"
+	"holdfast/processor/seal"
 	"holdfast/sessionstore/memory"
 )
 
@@ -31,6 +32,7 @@ type service struct {
 	processor *processor.Server
 	grpc      *grpc.Server
 	back      wayBack
+	sealer    *seal.Sealer
 	relay     *http.Server // nil: not started
 	admin     *adminServer
 	failed    chan error // a server that stopped without being told to
@@ -48,11 +50,17 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 	if err != nil {
 		return nil, err
 	}
+	sealer, err := newSealer(cfg, log)
+	if err != nil {
+		back.close()
+		return nil, err
+	}
 	store := memory.New(memory.Options{Sessions: cfg.Limits.Sessions, TTL: cfg.Store.TTL.Std()})
 	proc, err := processor.NewServer(processor.Options{
 		Policies: policies, Store: store, Logger: log, Registerer: registry,
 		// Replicas that share a key verify one another's passes and tickets.
 		Fetch: back.fetch, Relay: cfg.Relay.Listen != "", Passes: back.passes, Tickets: back.passes,
+		Sealer: sealer,
 	})
 	if err != nil {
 		back.close()
@@ -63,6 +71,7 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 		processor: proc,
 		grpc:      grpc.NewServer(grpcOptions(creds)...),
 		back:      back,
+		sealer:    sealer,
 		failed:    make(chan error, 3),
 	}
 	proc.Register(s.grpc)

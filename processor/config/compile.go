@@ -101,6 +101,14 @@ type Policy struct {
 	Splice splice.Policy
 	Resume upstream.Resume
 	Health health.Options
+	// Sealed says that the client sees event ids of ours.
+	Sealed bool
+	// Replay bounds what is kept for clients that come back; its zero value: nothing.
+	Replay ReplayLimits
+	// Detach is how long the upstream is read on without a client; zero: not at all.
+	Detach time.Duration
+	// GapEvent is the type of the event that tells a client of a gap; "": none does.
+	GapEvent string
 	// RetryWhen are first events that mean another host should be tried.
 	RetryWhen []splice.Completion
 	Limits    StreamLimits
@@ -108,6 +116,13 @@ type Policy struct {
 	Session   SessionKeys
 
 	match matcher
+}
+
+// ReplayLimits bound what is kept of one stream.
+type ReplayLimits struct {
+	Events int
+	Bytes  int
+	TTL    time.Duration
 }
 
 // StreamLimits are those of the file's limits that streams look at.
@@ -202,6 +217,11 @@ func (c *Config) compilePolicy(i int) *Policy {
 		EjectAfter:     zeroIsNone(src.Health.EjectAfter),
 		EjectFor:       src.Health.EjectFor.Std(),
 	}
+	p.Sealed = src.IDs == "sealed" && p.Mode != ModeObserve // which changes nothing
+	if src.Replay.Bytes > 0 && src.Replay.TTL > 0 {
+		p.Replay = ReplayLimits{Events: src.Replay.Events, Bytes: int(src.Replay.Bytes), TTL: src.Replay.TTL.Std()}
+	}
+	p.Detach, p.GapEvent = src.Detach.Std(), src.GapEvent
 	p.RetryWhen = compileCompletions(src.RetryWhen)
 	p.Limits = StreamLimits{
 		RequestBytes:   int(c.Limits.RequestBytes),

@@ -30,6 +30,7 @@ func TestCompile(t *testing.T) {
 				IdleTimeout: 30 * time.Second, CheckInterval: 10 * time.Second, ConnectTimeout: time.Minute,
 				EjectAfter: 3, EjectFor: 30 * time.Second,
 			},
+			Replay: ReplayLimits{Events: 1000, Bytes: 1 << 20, TTL: time.Hour},
 			Limits: StreamLimits{RequestBytes: 1 << 20, BytesPerSecond: 1 << 20, BurstBytes: 1 << 20},
 			Session: SessionKeys{
 				Key:       []KeySource{{InHeader, "mcp-session-id"}, {InCookie, "session"}, {InQuery, "session"}},
@@ -73,6 +74,7 @@ policies:
 				IdleTimeout: -1, CheckInterval: 10 * time.Second, ConnectTimeout: 5 * time.Second,
 				EjectAfter: -1, EjectFor: 30 * time.Second,
 			},
+			Replay:    ReplayLimits{Events: 7, Bytes: 1 << 20, TTL: time.Hour},
 			RetryWhen: []splice.Completion{{Event: &failed}},
 			Limits:    StreamLimits{BurstBytes: 2 << 10},
 			Session: SessionKeys{

@@ -28,6 +28,7 @@ type Config struct {
 	TLS      TLS            `json:"tls"`
 	Fetch    Fetch          `json:"fetch"`
 	Relay    Relay          `json:"relay"`
+	Seal     Seal           `json:"seal"`
 	Store    Store          `json:"store"`
 	Limits   Limits         `json:"limits"`
 	Drain    Drain          `json:"drain"`
@@ -54,6 +55,11 @@ type Relay struct {
 	Listen Address `json:"listen"`
 }
 
+// Seal is what makes the ids of policies with `ids: sealed`.
+type Seal struct {
+	KeyFile string `json:"key_file"`
+}
+
 // Store is where session state lives.
 type Store struct {
 	Kind  string   `json:"kind"`
@@ -68,6 +74,7 @@ type Limits struct {
 	EventBytes           Size `json:"event_bytes"`
 	RequestBytes         Size `json:"request_bytes"`
 	Sessions             int  `json:"sessions"`
+	Detached             int  `json:"detached"`
 	Memory               Size `json:"memory"`
 	StreamBytesPerSecond Size `json:"stream_bytes_per_second"`
 	BurstBytes           Size `json:"burst_bytes"`
@@ -102,6 +109,7 @@ type PolicyConfig struct {
 	Resume       string             `json:"resume"`
 	Dedup        string             `json:"dedup"`
 	IDs          string             `json:"ids"`
+	GapEvent     string             `json:"gap_event"`
 	Replay       Replay             `json:"replay"`
 	Heartbeat    Duration           `json:"heartbeat"`
 	Health       Health             `json:"health"`
@@ -174,6 +182,7 @@ func Default() *Config {
 			EventBytes:           MiB,
 			RequestBytes:         MiB,
 			Sessions:             1_000_000,
+			Detached:             10_000,
 			StreamBytesPerSecond: MiB,
 			BurstBytes:           MiB,
 		},

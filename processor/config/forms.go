@@ -22,6 +22,15 @@ func checkName(s string) error {
 	return nil
 }
 
+// checkEventType accepts what an event's type may be here: less than the format
+// allows, and nothing that would have to be escaped anywhere.
+func checkEventType(s string) error {
+	if checkName(s) != nil {
+		return fmt.Errorf("%q is not an event type: write 1 to %d letters, digits, dots, underscores and dashes", s, maxName)
+	}
+	return nil
+}
+
 // checkHost accepts a host as requests name it, with an optional port, or
 // *.suffix: one star, in front, because more would need a decision about dots
 // that every reader makes differently.

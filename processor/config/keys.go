@@ -86,6 +86,10 @@ func processKeys() []key {
 			zero: "no relay; `holdfast run` has a listener of its own for this", shape: "`unix:/path` or `host:port`", form: checkAddress,
 		},
 		{
+			path: "seal.key_file", doc: "File with the keys, one on each line, of the event ids of `ids: sealed`: the first one makes ids, all of them are good for reading them. Give every replica the same; a change of the file is noticed.",
+			zero: "a key of the process's own: ids do not outlive it", shape: "file",
+		},
+		{
 			path: "store.kind", doc: "What keeps the state of sessions. `memory` forgets it when the process ends.",
 			values: []string{"memory", "bolt", "redis"},
 		},
@@ -111,6 +115,10 @@ func processKeys() []key {
 		{
 			path: "limits.sessions", doc: "The most sessions that are kept; beyond it the one unused for longest is forgotten.",
 			bounds: numbers(1, 100_000_000),
+		},
+		{
+			path: "limits.detached", doc: "The most streams that are read on without a client (`detach`); beyond it a stream ends with its client.",
+			zero: "none", bounds: numbers(1, 10_000_000),
 		},
 		{
 			path: "limits.memory", doc: "The most memory for stored events.",
@@ -207,16 +215,21 @@ func policyKeys() []key {
 			values: []string{"overlap", "always", "off"},
 		},
 		{
-			path: "policies[].ids", doc: "Whose event ids the client sees: the origin's, or sealed ones of our own.",
+			path: "policies[].ids", doc: "Whose event ids the client sees: the origin's, or `sealed` ones of our own, on every event. A sealed id is opaque, good only for the client it was made for, and good for as long as `seal.key_file` has its key. With it a client resumes any stream, also one whose origin gives no ids. Not in `observe`.",
 			values: []string{"origin", "sealed"},
 		},
 		{
+			path: "policies[].gap_event", doc: "The type of an event that tells a returning client that events between its last one and the next are gone for good. It has empty data. Needs `ids: sealed`.",
+			zero:  "the client is not told; the stream's outcome is `gap` all the same",
+			shape: "letters, digits, `.`, `_`, `-`; at most 64", form: checkEventType,
+		},
+		{
 			path:   "policies[].replay.events",
-			doc:    "How many events of each stream are remembered for `dedup`, at 8 bytes each.",
+			doc:    "How many events of each stream are remembered for `dedup`, at 8 bytes each; and how many are stored, where they are.",
 			bounds: numbers(1, splice.MaxWindow),
 		},
 		{
-			path: "policies[].replay.bytes", doc: "How many bytes of a session's events are stored.",
+			path: "policies[].replay.bytes", doc: "How many bytes of a stream's events are stored, for clients that come back: with `ids: sealed`, or where `detach` applies. Other clients get what they missed from their origin.",
 			zero: "none are", bounds: sizes(KiB, GiB),
 		},
 		{
@@ -270,8 +283,8 @@ func policyKeys() []key {
 			zero: "not at all", bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].detach", doc: "How long the upstream is read on after the client left, for its return.",
-			zero: "not at all", bounds: durations(time.Millisecond, day),
+			path: "policies[].detach", doc: "How long the upstream of a held stream is read on after the client left, for its return: with the same request and its `Last-Event-ID`, or, with `ids: sealed`, by a GET of the same path. From MCP 2026-07-28 on, to leave is to cancel, and this does not apply.",
+			zero: "not at all; but the answers to an MCP client's POST of an earlier revision for a minute, as that protocol wants it", bounds: durations(time.Millisecond, day),
 		},
 		{
 			path:  "policies[].complete_when",

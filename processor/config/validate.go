@@ -200,8 +200,28 @@ func (v *validator) policies(ps []PolicyConfig) {
 			first[p.Name] = i
 		}
 		v.headers(path+".match.headers", p.Match.Headers)
+		v.returning(path, p)
 		v.completions(path+".complete_when", p.CompleteWhen)
 		v.completions(path+".retry_when", p.RetryWhen)
+	}
+}
+
+// returning finds what a policy wants for clients that come back and cannot have.
+func (v *validator) returning(path string, p *PolicyConfig) {
+	if p.IDs == "sealed" && p.Mode == "observe" {
+		v.fail(path+".ids", "%q: observe passes every byte as it came; choose mode inline, hold or auto", "ids: sealed")
+	}
+	if p.GapEvent != "" && p.IDs != "sealed" {
+		v.fail(path+".gap_event", "needs ids: sealed: a stream with the origin's ids gets nothing that is not the origin's")
+	}
+	if p.Detach == 0 {
+		return
+	}
+	if p.Mode == "observe" || p.Mode == "inline" {
+		v.fail(path+".detach", "needs mode hold (or auto, which holds GET): in mode %s the response is Envoy's, and ends with its client", p.Mode)
+	}
+	if p.Replay.Bytes == 0 || p.Replay.TTL == 0 {
+		v.fail(path+".detach", "needs replay.bytes and replay.ttl: what comes while the client is away has to be kept")
 	}
 }
 

@@ -43,7 +43,7 @@ type sessionView struct {
 // streamView is one remembered stream of a session.
 type streamView struct {
 	Number     uint64    `json:"number"`
-	Line       string    `json:"line"` // 32 hex digits: a hash of method, authority and path
+	Line       string    `json:"line"` // 32 hex digits: a hash of method, host and path
 	Live       bool      `json:"live"`
 	Saved      time.Time `json:"saved,omitzero"`
 	Acked      string    `json:"acked"`     // the client's Last-Event-ID, shortened

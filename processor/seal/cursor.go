@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/http"
 )
@@ -23,7 +24,7 @@ type Cursor struct {
 	Number, Token, Seq uint64
 
 	Epoch  uint32 // restarts of the origin's ids before this one
-	Origin string // what the origin calls this place; "": it has no name for it, or Referred
+	Origin []byte // what the origin calls this place; nil: it has no name for it, or Referred
 	// Referred says that the origin's name is too long for an id. Its place in the
 	// log has it.
 	Referred bool
@@ -108,7 +109,7 @@ func (c *Cursor) read(b []byte) bool {
 	c.Epoch = uint32(epoch)
 	c.Referred = first&originReferred != 0
 	if len(b) > 0 {
-		c.Origin = string(b)
+		c.Origin = bytes.Clone(b)
 	}
 	return first&^(methodBits|originReferred) == 0 && uint64(c.Epoch) == epoch
 }

@@ -516,6 +516,10 @@ func (m *Machine) Counts() Counts { return m.counts }
 // Trust returns the verdict on the origin's event IDs so far.
 func (m *Machine) Trust() Trust { return m.trust.verdict }
 
+// Epoch returns how often the origin's event IDs have started over, on this stream
+// and those it continues.
+func (m *Machine) Epoch() uint32 { return m.epoch }
+
 // Cursor returns the last event ID string in force, "" if there is none.
 func (m *Machine) Cursor() string { return string(m.cursor.id) }
 
