@@ -7,12 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"strings"
 	"sync/atomic"
 	"syscall"
+
+	"holdfast/test/quietport"
 )
 
 // fakeEnv makes this test binary play a holdfast that fails in the way its value
@@ -40,7 +43,7 @@ func fakeHoldfast(how string, args []string) int {
 	f := &fake{how: how, upstream: *upstream}
 	api := http.NewServeMux()
 	api.HandleFunc("/api/v1/streams", f.streams)
-	gateway, err := freePort(ctx)
+	gateway, err := quietport.Free(ctx)
 	if err != nil {
 		return 1
 	}
@@ -49,7 +52,7 @@ func fakeHoldfast(how string, args []string) int {
 	protocols.SetUnencryptedHTTP2(true)
 	var servers []*http.Server
 	for addr, h := range map[string]http.Handler{*admin: api, gateway: http.HandlerFunc(f.serve)} {
-		l, err := listenOn(ctx, addr)
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 		if err != nil {
 			return 1
 		}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -126,19 +125,4 @@ func (t *tail) quote() string {
 		return ""
 	}
 	return "; it said:\n  " + strings.ReplaceAll(string(text), "\n", "\n  ")
-}
-
-// freePort finds an address to give to a program that does not tell which port
-// it took. Another program could take it first; then this one will say so.
-func freePort(ctx context.Context) (string, error) {
-	l, err := listenOn(ctx, "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-func listenOn(ctx context.Context, addr string) (net.Listener, error) {
-	return new(net.ListenConfig).Listen(ctx, "tcp", addr)
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"holdfast/envoy"
+	"holdfast/test/quietport"
 )
 
 // stage is what the clients play on.
@@ -51,15 +52,17 @@ func start(ctx context.Context, o options, dir string) (_ *stage, err error) {
 		"--over-replay", strconv.Itoa(o.overReplay),
 		"--retry", o.retry.String(),
 	}
-	// Port 0 wherever a program tells which it took, so that nothing that runs
-	// already is in the way.
-	if err := s.startOrigin(ctx, "127.0.0.1:0"); err != nil {
+	at, err := quietport.Free(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.startOrigin(ctx, at); err != nil {
 		return nil, err
 	}
 	if s.plain, err = startPlain(ctx, binary.Path, dir, s.originURL); err != nil {
 		return nil, err
 	}
-	admin, err := freePort(ctx)
+	admin, err := quietport.Free(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"holdfast/test/quietport"
 )
 
 // origin is a process that serves streams, and dies and rises again.
@@ -27,7 +28,7 @@ type origin struct {
 
 // startOrigin returns when it serves for the first time.
 func startOrigin(ctx context.Context, o *options, number uint64, t *tally) (*origin, error) {
-	address, err := freeAddress(ctx)
+	address, err := quietport.Free(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -55,16 +56,6 @@ func startOrigin(ctx context.Context, o *options, number uint64, t *tally) (*ori
 		return nil, err
 	}
 	return &origin{address: address, stop: stop, mayDie: sync.OnceFunc(func() { close(mortal) })}, nil
-}
-
-// freeAddress was free a moment ago.
-func freeAddress(ctx context.Context) (string, error) {
-	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer lis.Close()
-	return lis.Addr().String(), nil
 }
 
 // live is one life of the process, ended by SIGKILL.
@@ -162,7 +153,7 @@ func startGateway(ctx context.Context, o *options, via, upstream string) (*gatew
 	if err := os.WriteFile(file, fmt.Appendf(nil, config, via), 0o600); err != nil {
 		return nil, err
 	}
-	admin, err := freeAddress(ctx)
+	admin, err := quietport.Free(ctx)
 	if err != nil {
 		return nil, err
 	}

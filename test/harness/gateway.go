@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"holdfast/test/quietport"
 )
 
 // Gateway is `holdfast run`: Envoy and the processor before an origin.
@@ -170,12 +171,11 @@ func (p *Program) WantLog(tb testing.TB, fields map[string]string) map[string]an
 // FreeAddress is a loopback address that was free a moment ago.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := quietport.Free(tb.Context())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return address
 }
 
 // WriteFile writes a file into a fresh directory and returns its path.

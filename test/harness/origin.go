@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"holdfast/test/quietport"
 )
 
 // Origin is an upstream that does what a test tells it, on HTTP/1.1 and on
@@ -40,7 +42,7 @@ type resource struct {
 // NewOrigin starts an origin that stops when the test ends.
 func NewOrigin(tb testing.TB) *Origin {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := quietport.Listen(tb.Context())
 	if err != nil {
 		tb.Fatal(err)
 	}
