@@ -290,12 +290,17 @@ func compileCompletions(cs []CompletionConfig) []splice.Completion {
 	if len(cs) == 0 {
 		return nil
 	}
-	out := make([]splice.Completion, len(cs))
-	for i, c := range cs {
-		out[i] = splice.Completion{Data: clone(c.Data), Event: clone(c.Event)}
-		if len(c.JSON) > 0 {
-			out[i].JSON = maps.Clone(c.JSON)
+	var out []splice.Completion
+	for _, c := range cs {
+		if ends, ok := splice.Detector(c.Detector); ok {
+			out = append(out, ends...)
+			continue
 		}
+		e := splice.Completion{Data: clone(c.Data), Event: clone(c.Event)}
+		if len(c.JSON) > 0 {
+			e.JSON = maps.Clone(c.JSON)
+		}
+		out = append(out, e)
 	}
 	return out
 }

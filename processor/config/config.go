@@ -11,7 +11,10 @@
 // and swaps the pointer, so a live stream keeps the Policy it began with.
 package config
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 //go:generate go run ./internal/gendoc ../../docs/configuration.md
 
@@ -159,11 +162,23 @@ type Backoff struct {
 }
 
 // CompletionConfig recognises one event; every part that is set must match.
-// A value of JSON is a string, a bool, a float64, or nil for null.
+// A value of JSON is a string, a bool, a float64, or nil for null. In the file it
+// may be a name instead: the detector of a protocol (splice.Detectors).
 type CompletionConfig struct {
+	Detector string `json:"-"`
+
 	Data  *string        `json:"data,omitempty"`
 	Event *string        `json:"event,omitempty"`
 	JSON  map[string]any `json:"json,omitempty"`
+}
+
+// MarshalJSON implements [json.Marshaler]: it is as it is in the file.
+func (c CompletionConfig) MarshalJSON() ([]byte, error) {
+	if c.Detector != "" {
+		return json.Marshal(c.Detector)
+	}
+	type plain CompletionConfig
+	return json.Marshal(plain(c))
 }
 
 // Default returns the configuration of an empty file.

@@ -106,6 +106,12 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 		d.fail(path, t, "YAML tags are not supported: remove %s", n.Start.Value)
 		return
 	}
+	if c, ok := reflect.TypeAssert[*CompletionConfig](v.Addr()); ok {
+		if name, ok := n.(*ast.StringNode); ok {
+			c.Detector = name.Value
+			return
+		}
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		d.section(path, n, v)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 
 	"holdfast/processor/splice"
@@ -288,9 +289,9 @@ func policyKeys() []key {
 		},
 		{
 			path:  "policies[].complete_when",
-			doc:   "The events that an origin sends last. An entry has `data` (the event's data, exactly), `event` (its type, exactly), `json` (dotted paths and the values they must have), or several, which must all match.",
+			doc:   "The events that an origin sends last. An entry has `data` (the event's data, exactly), `event` (its type, exactly), `json` (dotted paths and the values they must have), or several, which must all match; or it is the name of a protocol: `" + strings.Join(splice.Detectors(), "`, `") + "`. An end without one of them is a resume or a cut, never a success.",
 			zero:  "any clean end is complete",
-			shape: "list of entries",
+			shape: "list of entries and names",
 		},
 		{
 			path: "policies[].retry_when", doc: "First events that mean another host should be tried; entries as in `complete_when`. A response then waits for its first event, at most `health.connect_timeout`, and its events pass through Holdfast once more. A POST may be made again, if its body is not above `limits.request_bytes`: set this only where that does no harm, with `match.methods`. Needs the filter in the cluster too, as `run` and `bootstrap` then have it.",

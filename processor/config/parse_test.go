@@ -91,6 +91,13 @@ func TestParseAccepts(t *testing.T) {
 			}),
 		},
 		{
+			"completion by protocol", "policies: [{complete_when: [anthropic, {event: bye}]}]",
+			policy(func(p *PolicyConfig) {
+				bye := "bye"
+				p.CompleteWhen = []CompletionConfig{{Detector: "anthropic"}, {Event: &bye}}
+			}),
+		},
+		{
 			"everything that this version has", `
 listen: 0.0.0.0:50051
 admin: "[::1]:0"

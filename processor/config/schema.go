@@ -15,10 +15,12 @@ type field struct {
 
 // fieldsOf reads the key names of a section from its json tags.
 func fieldsOf(t reflect.Type) []field {
-	out := make([]field, t.NumField())
-	for i := range out {
+	var out []field
+	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		out[i] = field{name: name, index: i}
+		if name != "-" {
+			out = append(out, field{name: name, index: i})
+		}
 	}
 	return out
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"holdfast/processor/splice"
 )
 
 // Validate finds everything that is wrong with the values, whether they came
@@ -201,8 +203,8 @@ func (v *validator) policies(ps []PolicyConfig) {
 		}
 		v.headers(path+".match.headers", p.Match.Headers)
 		v.returning(path, p)
-		v.completions(path+".complete_when", p.CompleteWhen)
-		v.completions(path+".retry_when", p.RetryWhen)
+		v.completions(path+".complete_when", p.CompleteWhen, splice.Detectors())
+		v.completions(path+".retry_when", p.RetryWhen, nil)
 	}
 }
 
@@ -240,12 +242,23 @@ func (v *validator) headers(path string, headers map[string]string) {
 	}
 }
 
-func (v *validator) completions(path string, cs []CompletionConfig) {
+func (v *validator) completions(path string, cs []CompletionConfig, detectors []string) {
 	if len(cs) > maxEntries {
 		v.fail(path, "has %d entries; at most %d are allowed", len(cs), maxEntries)
 	}
 	for i, c := range cs {
 		at := fmt.Sprintf("%s[%d]", path, i)
+		switch {
+		case c.Detector == "":
+		case detectors == nil:
+			v.fail(at, "%q is a text: write an event, such as {event: error}", c.Detector)
+			continue
+		case !slices.Contains(detectors, c.Detector):
+			v.fail(at, "%q is not one of %s; another event is written as {data: …}, {event: …} or {json: {…}}", c.Detector, strings.Join(detectors, ", "))
+			continue
+		default:
+			continue
+		}
 		// An entry that sets nothing would match every event and call each stream
 		// complete at its first one.
 		if c.Data == nil && c.Event == nil && len(c.JSON) == 0 {

@@ -18,6 +18,10 @@ type Completion struct {
 	Data  *string        // the event's data, exactly
 	Event *string        // the event's type, exactly; "message" is also that of an event without a type
 	JSON  map[string]any // the data is a JSON object in which each (dotted) path has this scalar value
+
+	// Response says that the data is a JSON-RPC response. An event that is too large
+	// to be looked into counts as one: results are what is large.
+	Response bool
 }
 
 // Validate reports what is wrong with c: nothing set, an empty path, or a value
@@ -35,6 +39,7 @@ type marker struct {
 	line  []byte // first line of data: it is in the raw bytes as it is
 	typ   *string
 	paths []jsonPath
+	rpc   bool
 }
 
 type jsonPath struct {
@@ -44,10 +49,10 @@ type jsonPath struct {
 }
 
 func (c *Completion) compile() (marker, error) {
-	if c.Data == nil && c.Event == nil && len(c.JSON) == 0 {
+	if c.Data == nil && c.Event == nil && len(c.JSON) == 0 && !c.Response {
 		return marker{}, errors.New("nothing to match: set data, event or json")
 	}
-	k := marker{data: c.Data, typ: c.Event}
+	k := marker{data: c.Data, typ: c.Event, rpc: c.Response}
 	if c.Data != nil {
 		first, _, _ := strings.Cut(*c.Data, "\n")
 		k.line = []byte(first)
@@ -139,11 +144,11 @@ func (c *completionState) matches(k *marker, ev *sse.Event) bool {
 	if !ev.HasData || !k.mayMatch(ev) {
 		return false
 	}
-	if k.data == nil && k.paths == nil {
+	switch {
+	case k.data == nil && k.paths == nil && !k.rpc:
 		return true
-	}
-	if ev.Part != sse.Whole {
-		return false // too large to be held, and so to be looked into
+	case ev.Part != sse.Whole: // too large to be held, and so to be looked into
+		return k.data == nil && k.paths == nil
 	}
 	data := sse.AppendData(c.data[:0], *ev)
 	if cap(data) <= keepData {
@@ -152,7 +157,7 @@ func (c *completionState) matches(k *marker, ev *sse.Event) bool {
 	if k.data != nil && *k.data != string(data) {
 		return false
 	}
-	return k.paths == nil || matchesJSON(k.paths, data)
+	return (k.paths == nil || matchesJSON(k.paths, data)) && (!k.rpc || isResponse(data))
 }
 
 // mayMatch is the quick look: false is certain.
@@ -168,6 +173,9 @@ func (k *marker) mayMatch(ev *sse.Event) bool {
 	}
 	if k.data != nil && (len(ev.Raw) < len(*k.data) || !bytes.Contains(ev.Raw, k.line)) {
 		return false
+	}
+	if k.rpc && ev.Part == sse.Whole && !bytes.Contains(ev.Raw, []byte(`id"`)) {
+		return false // a notification
 	}
 	for i := range k.paths {
 		// The needle is ASCII; JSON can hide that only behind \u00XX.

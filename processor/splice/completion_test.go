@@ -9,6 +9,66 @@ import (
 	"pgregory.net/rapid"
 )
 
+// TestDetectors: what known protocols end with, as their servers write it.
+func TestDetectors(t *testing.T) {
+	large := strings.Repeat("x", 300)
+	tests := []struct {
+		detector, name, events string
+		want                   bool
+	}{
+		{"openai-chat", "end", "data: {\"id\":\"c\",\"choices\":[]}\n\ndata: [DONE]\n\n", true},
+		{"openai-chat", "finished, but not ended", "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n", false},
+		{"openai-chat", "error", "data: {\"error\":{\"message\":\"overloaded\"}}\n\n", false},
+		{"openai-responses", "completed", "event: response.completed\ndata: {\"type\":\"response.completed\",\"sequence_number\":9}\n\n", true},
+		{"openai-responses", "completed, too large to look into", "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":\"" + large + "\"}\n\n", true},
+		{"openai-responses", "incomplete, without the field", "data: {\"type\":\"response.incomplete\"}\n\n", true},
+		{"openai-responses", "failed", "event: response.failed\ndata: {\"type\":\"response.failed\"}\n\n", true},
+		{"openai-responses", "error", "event: error\ndata: {\"type\":\"error\",\"code\":\"x\"}\n\n", true},
+		{"openai-responses", "an item is done", "event: response.output_text.done\ndata: {\"type\":\"response.output_text.done\",\"text\":\"response.completed\"}\n\n", false},
+		{"anthropic", "end", "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", true},
+		{"anthropic", "error", "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n", true},
+		{"anthropic", "ping", "event: ping\ndata: {\"type\":\"ping\"}\n\n", false},
+		{"anthropic", "last delta", "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n", false},
+		{"jsonrpc", "result", "event: message\nid: 1\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n", true},
+		{"jsonrpc", "result null", "data: {\"jsonrpc\":\"2.0\",\"id\":\"a\",\"result\":null}\n\n", true},
+		{"jsonrpc", "error", "data: {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32700}}\n\n", true},
+		{"jsonrpc", "result, too large to look into", "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"" + large + "\"}\n\n", true},
+		{"jsonrpc", "batch", "data: [{\"id\":1,\"result\":1},{\"id\":2,\"error\":{}}]\n\n", true},
+		{"jsonrpc", "batch with more than responses", "data: [{\"id\":1,\"result\":1},{\"method\":\"x\"}]\n\n", false},
+		{"jsonrpc", "empty batch", "data: []\n\n", false},
+		{"jsonrpc", "request of the server", "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sampling/createMessage\",\"params\":{\"result\":1}}\n\n", false},
+		{"jsonrpc", "notification", "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"id\":1,\"result\":2}}\n\n", false},
+		{"jsonrpc", "priming", "id: 0\nretry: 500\ndata:\n\n", false},
+		{"jsonrpc", "not JSON", "data: \"id\" result\n\n", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.detector+"/"+tt.name, func(t *testing.T) {
+			ends, ok := Detector(tt.detector)
+			if !ok {
+				t.Fatal("not known")
+			}
+			p := Policy{Complete: ends, EventBytes: 200}
+			if err := p.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			r := newRun(t, p, Start{})
+			r.chunk(tt.events)
+			r.end()
+			if got := r.closed.Outcome == Complete; got != tt.want {
+				t.Errorf("complete: %t, want %t", got, tt.want)
+			}
+		})
+	}
+	for _, name := range Detectors() {
+		if _, ok := Detector(name); !ok {
+			t.Errorf("%s is named and not known", name)
+		}
+	}
+	if _, ok := Detector("none"); ok {
+		t.Error("a detector that nobody wrote")
+	}
+}
+
 func TestCompletion(t *testing.T) {
 	str := func(s string) *string { return &s }
 	status := func(v any) Completion { return Completion{JSON: map[string]any{"response.status": v}} }
