@@ -157,12 +157,14 @@ func (st *stream) dial(d splice.Dial) {
 	switch {
 	case o.dials == nil:
 		go func() {
+			defer st.contain()
 			if res := st.fetch(ctx, d); res != nil {
 				st.read(d.Attempt, res)
 			}
 		}()
 	case o.duties > 0:
 		go func() {
+			defer st.contain()
 			if res := st.fetch(ctx, d); res != nil {
 				st.handOver(body{d.Attempt, res})
 			}

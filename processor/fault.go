@@ -113,9 +113,60 @@ func (st *stream) broken() bool {
 	return st.faulted
 }
 
-// appendState is the machine's, with the machine to itself.
-func (st *stream) appendState(s *splice.State) {
+// appendState is the machine's, with the machine to itself; false if there is
+// nothing that could be kept.
+func (st *stream) appendState(s *splice.State) bool {
+	return st.inspect(func(m machine) { m.AppendState(s) })
+}
+
+// cursor is the machine's; "" if it cannot be told.
+func (st *stream) cursor() (id string) {
+	st.inspect(func(m machine) { id = m.Cursor() })
+	return id
+}
+
+// inspect shows the machine to f, which only looks at it. A fault there costs what
+// was to be seen: the machine goes on, and is judged by its Steps.
+func (st *stream) inspect(f func(m machine)) (ok bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.m.AppendState(s)
+	if st.faulted {
+		return false
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			ok = false
+			st.complainOfFault("a stream could not be looked at; what is kept or shown of it is not complete", r)
+		}
+	}()
+	f(st.m)
+	return true
+}
+
+// contain is deferred where a goroutine deals with one stream, and a panic that
+// nobody caught would end the process with all the others. Nobody can say what has
+// become of the stream: its client is cut off.
+func (st *stream) contain() {
+	r := recover()
+	if r == nil {
+		return
+	}
+	st.complainOfFault("internal fault; the stream is cut", r)
+	defer func() {
+		if r := recover(); r != nil {
+			st.complainOfFault("internal fault; a stream cannot even be ended", r)
+		}
+	}()
+	st.gate.lock()
+	defer st.gate.unlock()
+	if !st.ended {
+		st.finish(st.srv.now(), nil, splice.Close{Outcome: splice.Cut, Abort: true})
+	}
+}
+
+func (st *stream) complainOfFault(what string, r any) {
+	if st.srv.complain.fault.allow(st.srv.now()) {
+		st.srv.log.Error(what, zap.Stringer("stream", st.id), zap.String("policy", st.policy.Name),
+			zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+	}
 }

@@ -80,6 +80,63 @@ func inFaultyWorld(t *testing.T, fuse func(in splice.Input) bool, f func(w *worl
 	})
 }
 
+// blind is a machine that works, and cannot be looked at.
+type blind struct{ *splice.Machine }
+
+func (blind) AppendState(*splice.State) { panic("no state") }
+func (blind) Cursor() string            { panic("no cursor") }
+
+// A fault in what only looks at a machine costs neither the stream nor the process.
+func TestFaultOfALook(t *testing.T) {
+	inWorld(t, `- {name: p, heartbeat: 15s}`, func(w *world) {
+		w.srv.newMachine = func(now time.Time, p *splice.Policy, s splice.Start) machine {
+			return blind{splice.New(now, p, s)}
+		}
+		e := w.stream("GET", "/")
+		e.chunk("id: 1\ndata: a\n\nid: 2\nda")
+		e.wantBody("id: 1\ndata: a\n\n")
+		elapse(15 * time.Second)
+		e.wantBody(": keep-alive\n\n")
+		if s := w.srv.live.Snapshot(0, 1); len(s) != 1 || s[0].Events != 1 || s[0].Cursor != "" {
+			t.Errorf("it is shown as %+v", s)
+		}
+		e.chunk("ta: b\n\n")
+		e.wantBody("id: 2\ndata: b\n\n")
+		e.end("")
+		e.wantEnd("")
+		w.wantOutcome("complete")
+		if n := w.logs.FilterMessageSnippet("could not be looked at").Len(); n != 1 {
+			t.Errorf("%d lines about the fault, want 1", n)
+		}
+	})
+}
+
+// raging is a sink that fails where nobody expects it.
+type raging struct{ sink }
+
+func (raging) write([]byte) error { panic("no client") }
+
+// A fault outside the machine, on a timer's goroutine, costs one stream.
+func TestFaultIsContained(t *testing.T) {
+	inWorld(t, `- {name: p, heartbeat: 15s}`, func(w *world) {
+		var bad *stream
+		e := w.stream("GET", "/")
+		e.chunk("data: a\n\n")
+		e.wantBody("data: a\n\n")
+		w.srv.live.Each(func(_ live.ID, s live.Source) { bad = &s.(*inlined).stream })
+		bad.gate.lock()
+		bad.out = raging{bad.out}
+		bad.gate.unlock()
+		elapse(15 * time.Second)
+		e.wantReset()
+		w.wantOutcome("cut")
+		w.stream("GET", "/").leave() // and others go on
+		if n := w.logs.FilterMessageSnippet("the stream is cut").Len(); n != 1 {
+			t.Errorf("%d lines about the fault, want 1", n)
+		}
+	})
+}
+
 // A fault of the core costs the client nothing: it gets every byte of the
 // origin, in order, as if we were not there.
 func TestFaultPassesOn(t *testing.T) {

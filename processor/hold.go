@@ -20,7 +20,7 @@ import (
 
 // complaints are kept to one a minute each.
 type complaints struct {
-	noTicket, loop, unreachable, badPass, tooOld seldom
+	noTicket, loop, unreachable, badPass, tooOld, fault seldom
 }
 
 // wayBack looks whether the request is one of our own fetches that comes through

@@ -57,24 +57,14 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 	})
 }
 
-func (st *stream) cursor() string {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.faulted {
-		return ""
-	}
-	return st.m.Cursor()
-}
-
 // epoch is how often the origin's ids have started over.
-func (st *stream) epoch() uint32 {
-	m, ok := st.m.(interface{ Epoch() uint32 })
-	if !ok {
-		return 0
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return m.Epoch()
+func (st *stream) epoch() (n uint32) {
+	st.inspect(func(m machine) {
+		if m, ok := m.(interface{ Epoch() uint32 }); ok {
+			n = m.Epoch()
+		}
+	})
+	return n
 }
 
 // shorten makes an event ID fit to be shown: origins put anything into them, and

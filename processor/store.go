@@ -47,15 +47,18 @@ func (g *guardedStore) claim(wait *patience, k sessionstore.Key) (sessionstore.L
 	return lease, earlier, g.done(opClaim, err) == nil
 }
 
-// save stores what m knows. It says false if the lease is lost for good.
-func (g *guardedStore) save(wait *patience, l sessionstore.Lease, continues uint64, state func(*splice.State)) bool {
+// save stores what is known, if state can tell. It says false if the lease is lost
+// for good.
+func (g *guardedStore) save(wait *patience, l sessionstore.Lease, continues uint64, state func(*splice.State) bool) bool {
 	sc, _ := g.scratch.Get().(*scratch)
 	if sc == nil {
 		sc = new(scratch)
 	}
 	defer g.scratch.Put(sc)
 	sc.machine = splice.State{Window: sc.machine.Window[:0]}
-	state(&sc.machine)
+	if !state(&sc.machine) {
+		return true
+	}
 	sc.stored = stored(&sc.machine, continues)
 
 	err := g.done(opSave, g.store.Save(wait, l, &sc.stored))

@@ -297,6 +297,7 @@ func (st *stream) alarmAt(now, deadline time.Time) {
 
 // wake is the timer's function, on a goroutine of its own.
 func (st *stream) wake() {
+	defer st.contain()
 	if !st.gate.lockUnless(st.ctx) {
 		return
 	}
@@ -321,6 +322,7 @@ func (st *stream) wake() {
 
 // drain tells the stream that the process is going away.
 func (st *stream) drain(by time.Time) {
+	defer st.contain()
 	if !st.gate.lockUnless(st.ctx) {
 		return
 	}

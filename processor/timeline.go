@@ -106,17 +106,17 @@ func (st *stream) retire(now time.Time, o splice.Outcome) {
 func (st *stream) Snapshot() live.Stream {
 	st.mu.Lock()
 	counts, lastByte, upstream := st.counts, st.lastByte, st.upstream
+	st.mu.Unlock()
 	cursor, trust, state := "", splice.TrustAbsent, "copied"
-	if !st.faulted {
-		cursor = st.m.Cursor()
-		if m, ok := st.m.(interface {
+	st.inspect(func(m machine) {
+		cursor = m.Cursor()
+		if m, ok := m.(interface {
 			Trust() splice.Trust
 			Phase() splice.Phase
 		}); ok {
 			trust, state = m.Trust(), m.Phase().String()
 		}
-	}
-	st.mu.Unlock()
+	})
 	return live.Stream{
 		ID:         st.id.String(),
 		Session:    hex.EncodeToString(st.lease.Session[:]),
