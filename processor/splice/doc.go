@@ -20,40 +20,43 @@
 //
 // # What is dropped
 //
-// Nothing, unless a client has returned with a Last-Event-ID. Then what the
-// origin repeats of that which the client has, up to this id, is recognised by
-// id, content and order, and left out, until the first event that is new. See
-// Start for what has to be known for that, and [Trust] for ids that cannot carry
-// it. DedupAlways, on request, drops every id that is in the window, by the id
-// alone: within a stream, and across the streams of a client as far as it says
-// with its Last-Event-ID what it has. A client without one gets everything, in
-// every mode, because it has nothing.
+// Nothing, unless the client or we have come back to the origin. A client that
+// returns with a Last-Event-ID gets no repeat of what it has: that is recognised by
+// id, content and order, until the first event that is new. See Start for what has
+// to be known for that, and [Trust] for ids that cannot carry it. DedupAlways, on
+// request, drops every id that is in the window, by the id alone: within a stream,
+// and across the streams of a client as far as it says with its Last-Event-ID what
+// it has. A client without one gets everything, in every mode, because it has
+// nothing.
+//
+// # Going on with another response
+//
+// Where Start says that one can be fetched, an end need not be the stream's. The
+// Machine asks with [Dial] for the next [Attempt], whose Opened, Chunk and Ended are
+// the same inputs; facts of an attempt that was given up are inert. An attempt is
+// unproven until it brings an event with an id that the client does not have: until
+// then it is compared with the window (proof.go), and what has no id is held back
+// until something tells what it is (heldback.go). How an end in order is told from an
+// early one, and what a retry field means, is in answers.go and resume.go; the
+// reasons are in docs/adr/0011-resume-and-proof.md.
 //
 // # Phases
 //
 //	           Opened or Chunk            Drain
 //	Opening ────────────────────▶ Live ───────────▶ Draining
-//	   │ │         Drain            │                  │
-//	   │ └──────────────────────────┼───────────────▶  │ boundary, By, Ended, Gone
-//	   │ Ended, Gone                │ Ended, Gone      │
-//	   └────────────────────────────┴──────────────────┴──▶ Closed
+//	   │ │         Drain          ▲ │ │                │
+//	   │ └────────────────────────┼─┼─┼─────────────▶  │
+//	   │            Opened, Chunk │ │ Ended            │
+//	   │                          │ ▼ │                │ boundary, By,
+//	   │                      Resuming │ Ended, Gone    │ Ended, Gone
+//	   │ Ended, Gone              │   │                │
+//	   │     budgets, Never, Gone │   │                │
+//	   └──────────────────────────┴───┴────────────────┴──▶ Closed
 //
-// Every way out is one Close, which says how the stream ended and whether the
-// client sees a clean end. In Closed, every Step is empty.
+// Resuming is Live with nobody to listen to; a silent attempt that is to be replaced
+// is still Live. Every way out is one Close, which says how the stream ended and
+// whether the client sees a clean end. In Closed, every Step is empty.
 //
-// Fetching and replaying will add inputs and phases, not structure:
-//
-//   - Resuming comes between Live and Live: where upstreamEnded closes now, it
-//     will ask with a Dial command for the next Attempt, whose Opened, Chunk and
-//     Ended are the same inputs; facts of the attempt before are inert already.
-//     The tail is dropped when the new attempt has proved itself, its repeats
-//     pass through the same overlapState with the Machine's own cursor, and the
-//     backoff is one more state struct with a deadline.
-//   - Replaying comes before Live: a Load command is answered by a Loaded input,
-//     whose records take the way of a chunk's events.
-//   - Storing before sending makes Ready.Persist the place where ToClient waits,
-//     and Stored the input that lets it go.
-//
-// Deadlines need no thought for this: each state struct says when it is due, and
+// Deadlines need no thought: each state struct says when it is due, and
 // Ready.Deadline is the earliest.
 package splice

@@ -9,7 +9,7 @@ import (
 // proofState compares, until the first new event with an id, what a resumed
 // attempt brings with what the client has, which is exactly what the window
 // holds: everything that was delivered on this stream, as far back as it reaches.
-// See docs/adr/0010-resume-and-proof.md.
+// See docs/adr/0011-resume-and-proof.md.
 //
 // Positions count entries since the stream's beginning, forgotten ones included.
 type proofState struct {
