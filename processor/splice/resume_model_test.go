@@ -275,7 +275,7 @@ func (w *world) serve(s *source) {
 	s.bytes = b.String()
 	if p.bytes < len(s.bytes) {
 		s.bytes, s.early = s.bytes[:p.bytes], true
-		if s.n > 0 && p.end == "mute" && !strings.Contains(s.bytes, "id:") {
+		if s.n > 0 && p.end == "mute" && !slices.ContainsFunc(blocksOf([]byte(s.bytes)), func(b logged) bool { return b.id != "" }) {
 			// Events without an id, and then nothing: nobody can tell for ever whether
 			// they are old, and nobody is to wait for ever.
 			p.end = "reset"
