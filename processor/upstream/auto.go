@@ -47,10 +47,19 @@ func (a *auto) choice() Strategy {
 
 func (a *auto) Name() string { return a.choice().Name() }
 
-func (a *auto) Watches() bool { return a.mcp == nil && a.openAI.Watches() }
+func (a *auto) Watches() bool {
+	if a.mcp != nil {
+		return a.mcp.Watches()
+	}
+	return a.openAI.Watches()
+}
 
 func (a *auto) Observe(e Event) {
-	if a.Watches() {
+	switch {
+	case !a.Watches():
+	case a.mcp != nil:
+		a.mcp.Observe(e)
+	default:
 		a.openAI.Observe(e)
 	}
 }

@@ -33,7 +33,7 @@ type mcp struct {
 	first   Request
 	session string // assigned by the first response
 	later   bool   // the first response has been judged
-	over    bool   // a refusal that is final
+	over    bool   // a refusal that is final, or the answer that the stream is there for
 }
 
 const (
@@ -46,8 +46,39 @@ const (
 )
 
 func (s *mcp) Name() string  { return MCP.String() }
-func (s *mcp) Watches() bool { return false }
-func (s *mcp) Observe(Event) {}
+func (s *mcp) Watches() bool { return !s.over && s.first.Method == http.MethodPost && s.single() }
+
+// Observe looks for the answer to the request that began the stream, behind which
+// there is nothing to ask for:
+//
+//	"After the JSON-RPC response has been sent, the server SHOULD terminate the SSE
+//	stream."
+//	https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server
+//
+// Servers that are asked all the same keep the new stream open and never use it.
+func (s *mcp) Observe(e Event) {
+	if !s.Watches() {
+		return
+	}
+	id, answer := false, false
+	for name := range members(e.Data) {
+		switch string(name) {
+		case "id":
+			id = true
+		case "result", "error":
+			answer = true
+		}
+	}
+	s.over = id && answer
+}
+
+// single reports whether the POST brought one request, and not a batch of them,
+// which is answered several times. Only revision 2025-03-26 has batches. It does
+// not name itself, and its initialization, which comes before there is a session,
+// is never in one.
+func (s *mcp) single() bool {
+	return s.first.Header[mcpRevision] != nil || s.first.Header[mcpSession] == nil
+}
 
 func (s *mcp) Request(cursor string) (Request, bool) {
 	if s.over || !s.resumable() || !ValidCursor(cursor) {
@@ -103,12 +134,19 @@ func isDate(s string) bool {
 }
 
 func (s *mcp) Judge(now time.Time, status int, header http.Header) Verdict {
-	if !s.later {
+	first := !s.later
+	if first {
 		s.session, s.later = header.Get(mcpSession), true
 	}
 	v := judge(now, status, header)
-	if v.Action != Never {
+	switch {
+	case v.Action != Never:
 		return v
+	case status == http.StatusConflict && !first:
+		// Servers allow one connection for each stream. One that has not noticed the
+		// end of the last, of which we know in a millisecond, answers so; the usual
+		// pauses and limits bound how long it may take.
+		return Verdict{Action: Retry, Reason: "the server still holds the connection that broke"}
 	}
 	s.over = true
 	switch status {

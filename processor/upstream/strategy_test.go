@@ -252,6 +252,48 @@ func TestMCPRefusals(t *testing.T) {
 	s := NewStrategy(MCP, post("/mcp", "Mcp-Session-Id: s1"))
 	wantVerdict(t, s, 200, header("Content-Type: application/json"), Never)
 	wantNone(t, s, "1")
+
+	// The last connection may not be gone yet for the server.
+	s = NewStrategy(MCP, get("/mcp", "Mcp-Session-Id: s1"))
+	wantVerdict(t, s, 200, stream, Continue)
+	wantVerdict(t, s, 409, nil, Retry)
+	if _, ok := s.Request("1"); !ok {
+		t.Error("after a conflict it does not ask again")
+	}
+}
+
+// TestMCPAnswered: behind the answer that a POST's stream is for there is nothing
+// to ask for, and servers keep such a request open for good.
+func TestMCPAnswered(t *testing.T) {
+	const progress, asks = `{"jsonrpc":"2.0","method":"notifications/progress","params":{"result":1}}`, `{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage"}`
+	for _, tt := range []struct {
+		name     string
+		first    Request
+		events   []string
+		answered bool
+	}{
+		{"a result", post("/mcp", "Mcp-Session-Id: s1", "Mcp-Protocol-Version: 2025-06-18"), []string{progress, asks, `{"jsonrpc":"2.0","id":1,"result":{}}`}, true},
+		{"an error", post("/mcp", "Mcp-Session-Id: s1", "Mcp-Protocol-Version: 2025-11-25"), []string{`{"jsonrpc":"2.0","id":1,"error":{"code":1}}`}, true},
+		{"none yet", post("/mcp", "Mcp-Session-Id: s1", "Mcp-Protocol-Version: 2025-06-18"), []string{progress, asks, "", "no JSON"}, false},
+		{"initialization", post("/mcp"), []string{`{"jsonrpc":"2.0","id":1,"result":{}}`}, true},
+		{"perhaps a batch", post("/mcp", "Mcp-Session-Id: s1"), []string{`{"jsonrpc":"2.0","id":1,"result":{}}`}, false},
+		{"notifications", get("/mcp", "Mcp-Session-Id: s1", "Mcp-Protocol-Version: 2025-06-18"), []string{`{"jsonrpc":"2.0","id":1,"result":{}}`}, false},
+	} {
+		for _, resume := range []Resume{MCP, Auto} {
+			t.Run(fmt.Sprint(tt.name, resume), func(t *testing.T) {
+				s := NewStrategy(resume, tt.first)
+				h := stream.Clone()
+				h.Set("Mcp-Session-Id", "s1")
+				wantVerdict(t, s, 200, h, Continue)
+				for _, data := range tt.events {
+					s.Observe(Event{Data: []byte(data)})
+				}
+				if _, ok := s.Request("1"); ok == tt.answered {
+					t.Errorf("asks for more: %t", ok)
+				}
+			})
+		}
+	}
 }
 
 const (
