@@ -150,8 +150,9 @@ func isCheckout(dir string) bool {
 type Version struct{ Major, Minor, Patch int }
 
 // Recommended is the first version that has everything the generated
-// configuration and the processor use.
-func Recommended() Version { return Version{1, 37, 0} }
+// configuration and the processor use: 1.37.0 refuses the public listener's
+// per_connection_buffer_high_watermark_timeout.
+func Recommended() Version { return Version{1, 38, 0} }
 
 // String is the dotted form.
 func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) }

@@ -135,7 +135,8 @@ func TestVersionOrder(t *testing.T) {
 		want bool
 	}{
 		{Version{1, 36, 9}, Recommended(), true},
-		{Version{1, 37, 0}, Recommended(), false},
+		{Version{1, 37, 0}, Recommended(), true},
+		{Version{1, 38, 0}, Recommended(), false},
 		{Version{2, 0, 0}, Recommended(), false},
 		{Version{0, 99, 0}, Recommended(), true},
 		{Version{1, 37, 0}, Version{1, 37, 1}, true},

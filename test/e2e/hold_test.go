@@ -226,8 +226,9 @@ func TestHeldRequestsAreTheClients(t *testing.T) {
 		path := origin.Path("/a%2Fb//c")
 		s := gw.Open(t, path+"?q=%20&q=//", harness.Request{Protocol: client, Header: []string{
 			"authorization", "Bearer secret", "x-request-id", "client-chose-this", "x-custom", "Ä",
+			"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate", "vendor=a,other=b", "baggage", "user=1",
 			// Forged: they must neither lead anywhere nor arrive.
-			"x-holdfast-ticket", "forged", "x-holdfast-pass", "forged", "x-holdfast-hops", "forged",
+			"x-holdfast-ticket", "forged", "x-holdfast-pass", "forged", "x-holdfast-hops", "forged", "x-holdfast-peek", "default",
 		}})
 		x := origin.Accept(t, path)
 		x.Stream()
@@ -248,6 +249,7 @@ func TestHeldRequestsAreTheClients(t *testing.T) {
 			for name, want := range map[string]string{
 				"authorization": "Bearer secret", "x-request-id": "client-chose-this", "x-custom": "Ä",
 				"accept": "text/event-stream", "accept-encoding": "identity",
+				"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "vendor=a,other=b", "baggage": "user=1",
 			} {
 				if got := strings.Join(r.Header.Values(name), ","); got != want {
 					t.Errorf("request %d has %s: %q, want %q", i, name, got, want)

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"holdfast/test/harness"
+)
+
+// wayBackAt is a processor and an Envoy whose way back is at a given URL, with the
+// public listener's address for LISTEN and nobody's for NOBODY in the
+// configuration. more are arguments for bootstrap.
+func wayBackAt(t *testing.T, upstream, config string, more ...string) *harness.Standalone {
+	t.Helper()
+	f := harness.Files{Listen: harness.FreeAddress(t), Admin: harness.FreeAddress(t), EnvoyAdmin: harness.FreeAddress(t)}
+	config = strings.NewReplacer("LISTEN", f.Listen, "NOBODY", harness.FreeAddress(t)).Replace(config)
+	f.Config = fmt.Sprintf("listen: unix:%s\nadmin: %s\n%s", filepath.Join(t.TempDir(), "p.sock"), f.Admin, config)
+	code, bootstrap, stderr := harness.RunHoldfast(t, append([]string{
+		"bootstrap", "--config", harness.WriteFile(t, "holdfast.yaml", f.Config), "--upstream", upstream,
+		"--listen", f.Listen, "--envoy-admin", f.EnvoyAdmin,
+	}, more...)...)
+	if code != 0 {
+		t.Fatalf("bootstrap: exit code %d: %s", code, stderr)
+	}
+	f.Bootstrap = bootstrap
+	return harness.ServeFiles(t, f)
+}
+
+// heldAndResumed holds a stream through a failure.
+func heldAndResumed(t *testing.T, s *harness.Standalone, origin *harness.Origin, header ...string) {
+	t.Helper()
+	path := origin.Path("")
+	stream := s.Get(t, path, header...)
+	x := origin.Accept(t, path)
+	x.Stream()
+	x.Send(events(1, 2))
+	stream.Want(t, events(1, 2))
+	x.Abort()
+	x = resumed(t, origin, path, "2")
+	x.Stream()
+	x.Send(events(3, 3))
+	stream.Want(t, events(3, 3))
+	x.End()
+	x = resumed(t, origin, path, "3")
+	x.Answer(http.StatusNoContent)
+	x.End() // or Envoy would send the next request on a connection that is still busy
+	stream.WantEnd(t)
+	for _, r := range origin.Requests(path) {
+		for name := range r.Header {
+			if strings.HasPrefix(name, "X-Holdfast-") {
+				t.Errorf("the origin got %s", name)
+			}
+		}
+	}
+}
+
+// TestWayBackThroughTheFilter: where the way back is the clients' own listener, a
+// pass leads past the filter. One that a client made up gains it nothing.
+func TestWayBackThroughTheFilter(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	key := harness.WriteFile(t, "key", strings.Repeat("0123456789abcdef", 3)+"\n")
+	s := wayBackAt(t, origin.URL, "fetch: {url: \"http://LISTEN\", pass_key_file: "+key+"}"+strings.Replace(quick, "default,", "default, mode: hold,", 1))
+	heldAndResumed(t, s, origin)
+	s.Processor.WantLog(t, map[string]string{"msg": "stream ended", "mode": "hold", "outcome": "resumed"})
+	heldAndResumed(t, s, origin, "x-holdfast-pass", "forged")
+	s.Processor.WantLog(t, map[string]string{"level": "warn", "msg": "a request came with a pass that does not hold, and is treated as any other: " +
+		"a client made it up, or fetch.pass_key_file differs between replicas, or a clock does"})
+	s.Stop(t)
+}
+
+// TestLoopIsNoticed: the way back is the clients' own listener, and there is no
+// pass. A fetch that comes back is let through, and the operator is told once.
+func TestLoopIsNoticed(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	s := wayBackAt(t, origin.URL, "fetch: {url: \"http://LISTEN\"}"+strings.Replace(quick, "default,", "default, mode: hold,", 1), "--loopback", harness.FreeAddress(t))
+	for range 3 {
+		heldAndResumed(t, s, origin)
+	}
+	const said = "a request that was fetched came back to the filter"
+	if n := strings.Count(s.Processor.Output(), said); n != 1 {
+		t.Errorf("the loop is told %d times, want once", n)
+	}
+	s.Stop(t)
+}
+
+// TestNoWayBack: nobody listens where the way back leads. Streams run inline, and the
+// operator is told once.
+func TestNoWayBack(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	s := wayBackAt(t, origin.URL, "fetch: {url: \"http://NOBODY\"}"+strings.Replace(quick, "default,", "default, mode: hold, via: immediate,", 1), "--loopback", harness.FreeAddress(t))
+	path := origin.Path("")
+	for range 3 {
+		stream := s.Get(t, path)
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send(event("", "a"))
+		stream.Want(t, event("", "a"))
+		x.End()
+		stream.WantEnd(t)
+	}
+	s.Processor.WantLog(t, map[string]string{"msg": "stream ended", "mode": "inline", "outcome": "complete"})
+	const said = "a response to be held could not be fetched"
+	if n := strings.Count(s.Processor.Output(), said); n != 1 {
+		t.Errorf("the missing way back is told %d times, want once", n)
+	}
+	s.Stop(t)
+}
