@@ -25,6 +25,7 @@ type metrics struct {
 	resumes    *prometheus.CounterVec
 	retries    *prometheus.CounterVec
 	resumeTime prometheus.Histogram
+	flushTime  prometheus.Histogram
 	storeOps   [storeOpCount][storeResults]prometheus.Counter
 
 	mu       sync.Mutex
@@ -56,6 +57,7 @@ const (
 	opRelease
 	opDrop
 	opAppend
+	opFlush
 	storeOpCount
 )
 
@@ -67,7 +69,9 @@ const (
 	storeResults
 )
 
-func (o storeOp) String() string { return [...]string{"claim", "save", "release", "drop", "append"}[o] }
+func (o storeOp) String() string {
+	return [...]string{"claim", "save", "release", "drop", "append", "flush"}[o]
+}
 
 func (r storeResult) String() string { return [...]string{"ok", "fenced", "not_found", "error"}[r] }
 
@@ -108,7 +112,13 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 		}),
 		policies: make(map[string]*policyMetrics),
 	}
+	m.flushTime = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "holdfast_store_flush_seconds",
+		Help:    "Time of an attempt to write to the bolt or redis store behind the streams.",
+		Buckets: []float64{1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10},
+	})
 	r.add(m.resumeTime)
+	r.add(m.flushTime)
 	r.add(m.heartbeats)
 	r.add(m.eventTime)
 	if d, ok := store.(sessionstore.Directory); ok {

@@ -167,6 +167,10 @@ func NewServer(o Options) (*Server, error) {
 	s.store = guardedStore{store: o.Store, timeout: o.StoreTimeout, log: o.Logger, metrics: m}
 	s.store.directory, _ = o.Store.(sessionstore.Directory)
 	s.store.records, _ = o.Store.(sessionstore.Log)
+	s.store.behind, _ = o.Store.(sessionstore.Behind)
+	if s.store.behind != nil {
+		s.store.behind.OnFlush(s.store.flushed)
+	}
 	if err := s.SetPolicies(o.Policies); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ type guardedStore struct {
 	store     sessionstore.Store
 	directory sessionstore.Directory // nil: the store offers none
 	records   sessionstore.Log       // nil: the store keeps none
+	behind    sessionstore.Behind    // nil: the same
 	timeout   time.Duration
 	log       *zap.Logger
 	metrics   *metrics
@@ -116,8 +117,19 @@ func (g *guardedStore) done(op storeOp, err error) error {
 	return nil
 }
 
+// flushed is told of every attempt to write behind the streams.
+func (g *guardedStore) flushed(f sessionstore.Flush) {
+	g.metrics.flushTime.Observe(f.Took.Seconds())
+	_ = g.done(opFlush, f.Err)
+}
+
 // failure is the store's newest error if nothing has succeeded since.
 func (g *guardedStore) failure() error {
+	if g.behind != nil {
+		if err := g.behind.Failure(); err != nil {
+			return err
+		}
+	}
 	if err := g.failing.Load(); err != nil {
 		return *err
 	}

@@ -19,7 +19,6 @@ import (
 	"holdfast/processor"
 	"holdfast/processor/config"
 	"holdfast/processor/seal"
-	"holdfast/sessionstore/memory"
 )
 
 // service is the processor with everything around it that run and serve share:
@@ -29,6 +28,7 @@ type service struct {
 	log   *zap.Logger
 	level zap.AtomicLevel
 
+	store     sessions
 	processor *processor.Server
 	grpc      *grpc.Server
 	back      wayBack
@@ -38,7 +38,7 @@ type service struct {
 	failed    chan error // a server that stopped without being told to
 }
 
-// newService builds everything and opens nothing. creds may be nil: clear text.
+// newService builds everything and opens nothing but the store. creds may be nil: clear text.
 func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, creds *tls.Config) (*service, error) {
 	policies, err := cfg.Compile()
 	if err != nil {
@@ -55,7 +55,11 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 		back.close()
 		return nil, err
 	}
-	store := memory.New(memory.Options{Sessions: cfg.Limits.Sessions, TTL: cfg.Store.TTL.Std()})
+	store, err := newStore(cfg)
+	if err != nil {
+		back.close()
+		return nil, err
+	}
 	proc, err := processor.NewServer(processor.Options{
 		Policies: policies, Store: store, Logger: log, Registerer: registry,
 		// Replicas that share a key verify one another's passes and tickets.
@@ -64,10 +68,12 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 	})
 	if err != nil {
 		back.close()
+		closeStore(store, log)
 		return nil, err
 	}
 	s := &service{
-		cfg: cfg, log: log, level: level,
+		store: store,
+		cfg:   cfg, log: log, level: level,
 		processor: proc,
 		grpc:      grpc.NewServer(grpcOptions(creds)...),
 		back:      back,
@@ -149,6 +155,7 @@ func (s *service) stop() {
 		<-done
 	}
 	s.admin.stop()
+	closeStore(s.store, s.log)
 }
 
 // setup is what run and serve do first.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,6 +59,23 @@ func checkHost(s string) error {
 		return fmt.Errorf("%q is not a host: %s; write a name with other letters in its xn-- form", s, forms)
 	}
 	return nil
+}
+
+// checkStoreURL accepts an address of a Redis. What it says of another shows no
+// password: where a URL does not parse, nothing says where its password ends.
+func checkStoreURL(s string) error {
+	const forms = "write redis://user:password@host:6379/0, rediss:// for TLS, or unix:///path?db=0; " +
+		"a password with special characters in it as %XX"
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is not an address: %s", redactURL(s), forms)
+	case u.Scheme == "unix" && u.Path != "":
+		return nil
+	case slices.Contains([]string{"redis", "rediss", "valkey", "valkeys"}, u.Scheme) && u.Host != "":
+		return nil
+	}
+	return fmt.Errorf("%q is not the address of a Redis: %s", redactURL(s), forms)
 }
 
 // checkPathPrefix accepts what a path can begin with on the wire. Matching

@@ -91,11 +91,11 @@ func processKeys() []key {
 			zero: "a key of the process's own: ids do not outlive it", shape: "file",
 		},
 		{
-			path: "store.kind", doc: "What keeps the state of sessions. `memory` forgets it when the process ends.",
+			path: "store.kind", doc: "What keeps the state of sessions, and what they were sent. `memory` forgets it when the process ends; `bolt` is a file, for one process; `redis` is a Redis or Valkey that processes share.",
 			values: []string{"memory", "bolt", "redis"},
 		},
-		{path: "store.path", doc: "File of the bolt store.", shape: "file"},
-		{path: "store.url", doc: "Address of the redis store.", shape: "`redis://` or `rediss://` URL"},
+		{path: "store.path", doc: "File of the bolt store. It is made if it is not there, its directory is not.", shape: "file"},
+		{path: "store.url", doc: "Address of the redis store. `rediss://` is for TLS, where `?ca=FILE` names other authorities than the system's; `?addr=HOST:PORT` names more nodes of a cluster, and `?master_set=NAME` a master that sentinels know.", shape: "`redis://`, `rediss://` or `unix://` URL", form: checkStoreURL},
 		{
 			path: "store.flush", doc: "How often changes are written behind.",
 			zero: "an event is sent only after it is stored", bounds: durations(time.Millisecond, time.Minute),

@@ -14,12 +14,6 @@ type later struct {
 // To bring a key to life: delete its line, and use the key.
 func notInThisVersion() []later {
 	return []later{
-		{path: "store.kind", value: "bolt"},
-		{path: "store.kind", value: "redis"},
-		{path: "store.path"},
-		{path: "store.url"},
-		{path: "store.flush"},
-		{path: "limits.memory"},
 		{path: "limits.detached"},
 		{path: "tracing.otlp_endpoint"},
 		{path: "policies[].gap_event"},

@@ -320,12 +320,24 @@ func (t *tx) expireLogs(now time.Time) error {
 	for _, k := range due {
 		id := sessionstore.SessionID(k[8 : 8+idSize])
 		n := number(k[8+idSize:])
-		if err := t.deleteAll(t.streams, streamKey(id, n, kindRecords)); err != nil {
+		if err := t.deleteOldRecords(id, n); err != nil {
 			return err
 		}
 		if err := t.logs.Delete(k); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// deleteOldRecords deletes all of a log but its newest batch, which tells those who
+// come with the last position that it is the last.
+func (t *tx) deleteOldRecords(id sessionstore.SessionID, n uint64) error {
+	prefix := streamKey(id, n, kindRecords)
+	c := t.streams.Cursor()
+	c.Seek(prefix)
+	if k, _ := c.Next(); kindOf(k, prefix) {
+		return t.deleteAll(t.streams, prefix, slices.Clone(k))
 	}
 	return nil
 }

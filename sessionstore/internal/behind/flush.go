@@ -249,10 +249,13 @@ func (s *Store) turn(all bool) error {
 	f.tasks = nil
 	f.mu.Unlock()
 
-	asked := len(tasks) > 0
+	asked, failed := len(tasks) > 0, s.Failure() != nil
 	err := s.writeOut(all || asked)
 	if err == nil {
-		err = s.tend(asked || s.Failure() != nil)
+		began := time.Now()
+		if err = s.tend(asked || failed); err != nil || failed {
+			f.tell(sessionstore.Flush{Took: time.Since(began), Err: err})
+		}
 	}
 	if err != nil {
 		s.fail(err)
@@ -295,9 +298,7 @@ func (s *Store) writeOut(all bool) error {
 		began := time.Now()
 		err := s.backend.Apply(ctx, s.opt.Now(), changes)
 		cancel()
-		if observe := f.observe.Load(); observe != nil {
-			(*observe)(sessionstore.Flush{Took: time.Since(began), Sessions: len(changes), Err: err})
-		}
+		f.tell(sessionstore.Flush{Took: time.Since(began), Sessions: len(changes), Err: err})
 		if err != nil {
 			return fmt.Errorf("writing %d sessions: %w", len(changes), err)
 		}
@@ -305,6 +306,12 @@ func (s *Store) writeOut(all bool) error {
 		for _, c := range changes {
 			s.written(c)
 		}
+	}
+}
+
+func (f *flusher) tell(flush sessionstore.Flush) {
+	if observe := f.observe.Load(); observe != nil {
+		(*observe)(flush)
 	}
 }
 
