@@ -8,6 +8,13 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
+// relayWindow is streamWindow for relayed responses. An event leaves the processor
+// whole, and behind a window that it fills, each waits for word that the one before
+// it has left: with events as large as the window, half of the throughput. What a
+// client does not read waits here, and as much again in the processor's own window
+// (processor/upstream).
+const relayWindow = 256 << 10
+
 // ticketRoute sends to the processor's relay listener what the processor has
 // given a ticket. Nothing that has arrived there is repeated, for a ticket is good
 // for one request; where there are several processors, one that cannot be reached
@@ -42,7 +49,7 @@ func ticketRoute(o *Options) (*routev3.Route, error) {
 // what looks like its failures are the origins', and with one processor no health
 // checks: without it there are no tickets.
 func relayCluster(o *Options) (*clusterv3.Cluster, error) {
-	h2 := processorHTTP2()
+	h2 := processorHTTP2(relayWindow)
 	h2.OverrideStreamErrorOnInvalidHttpMessage = yes()
 	protocol, err := protocolOptions(H2C, h2)
 	if err != nil {
