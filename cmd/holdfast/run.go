@@ -51,7 +51,7 @@ SIGINT and SIGTERM drain: new requests are refused, event streams end between tw
 
 Exit code: 0 after a signal, 1 if Envoy cannot start or dies, 2 for bad arguments or a bad configuration.
 
-GOMEMLIMIT is set to 90 % of the container's memory, unless you set it. GOGC=300 buys up to a tenth of the CPU with memory.
+GOMEMLIMIT is set to 90 % of the container's memory, unless you set it. GOGC=300 buys up to a tenth of the CPU with memory. Holdfast uses half of the CPUs, and leaves the others to Envoy, unless you set GOMAXPROCS.
 
 Examples:
 
@@ -94,6 +94,7 @@ func (c *runCmd) Run(p *program) error {
 		}
 	}()
 	o.Loopback, o.Relay = privateWayBack(cfg, dir)
+	shareCPUs(p.place.Getenv)
 	svc, err := newService(cfg, log, level, nil)
 	if err != nil {
 		return err
