@@ -60,6 +60,10 @@ type Options struct {
 	// Relay is where the processor serves the responses it holds. Unset: the
 	// processor owns none by this way.
 	Relay Address
+	// Immediate says that responses may be injected on the ext_proc stream, where
+	// Envoy has no back pressure: clients that do not read are then given up
+	// sooner, and Envoy reports what they have been sent.
+	Immediate bool
 	// Clients are the parts of a request that tell whose it is. Where Relay stands
 	// for several processors, a client's requests go to the same one.
 	Clients []config.KeySource

@@ -72,7 +72,12 @@ func variants(t *testing.T) map[string]Options {
 	holdTCP.Loopback = Address{Host: "localhost", Port: 10001}
 	holdTCP.Relay = Address{Host: "holdfast.internal", Port: 9903}
 
+	immediate := options(t, "http://127.0.0.1:3000")
+	immediate.Loopback = Address{Path: "/run/holdfast/loopback.sock"}
+	immediate.Immediate, immediate.AccessLog = true, "/tmp/holdfast-access.log"
+
 	return map[string]Options{
+		"immediate": immediate,
 		"hold":      hold,
 		"hold-tcp":  holdTCP,
 		"local":     local,

@@ -1,17 +1,12 @@
 package envoy
 
 import (
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	fileaccess "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
-	grpcaccess "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const (
@@ -23,6 +18,12 @@ const (
 	// A larger buffer or a shorter patience would cut downloads over bad links.
 	clientBuffer   = 256 << 10
 	clientPatience = 300
+	// injectedBuffer and injectedPatience take their place where responses are
+	// injected: whatever is injected meanwhile is taken in. At limits' defaults, 1 MiB
+	// at once and 1 MiB a second, such a client costs 7 MiB. The buffer is smaller
+	// too, so that a download needs no more than 6.5 KiB/s to be left alone.
+	injectedBuffer   = 64 << 10
+	injectedPatience = 5
 	// maxHeaderKiB and maxHeaders are several times what browsers and agents send:
 	// a request that reaches the upstream without Envoy must reach it with Envoy.
 	maxHeaderKiB = 256
@@ -43,12 +44,16 @@ func publicListener(o *Options) (*listenerv3.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	buffer, patience := uint32(clientBuffer), int64(clientPatience)
+	if o.Immediate {
+		buffer, patience = injectedBuffer, injectedPatience
+	}
 	l := &listenerv3.Listener{
 		Name:                                    PublicListener,
 		Address:                                 at.proto(),
 		FilterChains:                            []*listenerv3.FilterChain{chain},
-		PerConnectionBufferLimitBytes:           u32(clientBuffer),
-		PerConnectionBufferHighWatermarkTimeout: seconds(clientPatience),
+		PerConnectionBufferLimitBytes:           u32(buffer),
+		PerConnectionBufferHighWatermarkTimeout: seconds(patience),
 		TrafficDirection:                        corev3.TrafficDirection_INBOUND,
 	}
 	if !at.IsUnix() {
@@ -93,11 +98,7 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	logs, err := accessLog(o.AccessLog)
-	if err != nil {
-		return nil, err
-	}
-	verdicts, err := verdictLog()
+	logs, err := accessLogs(o)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +115,10 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	m.MaxRequestHeadersKb = u32(maxHeaderKiB)
 	m.CommonHttpProtocolOptions.MaxHeadersCount = u32(maxHeaders)
 	m.UpgradeConfigs = []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
-	logs = append(logs, verdicts)
 	m.AccessLog = logs
+	if o.Immediate {
+		m.AccessLogOptions = &hcm.HttpConnectionManager_HcmAccessLogOptions{AccessLogFlushInterval: seconds(receiptInterval)}
+	}
 	return m, nil
 }
 
@@ -220,79 +223,6 @@ func httpFilter(name string, config proto.Message) (*hcm.HttpFilter, error) {
 		return nil, err
 	}
 	return &hcm.HttpFilter{Name: name, ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: a}}, nil
-}
-
-// accessLog is one JSON object per request, written when the request ends: for an
-// event stream that may be hours after it began. The path goes in without its
-// query, which may hold secrets.
-func accessLog(path string) ([]*accesslog.AccessLog, error) {
-	if path == "" {
-		return nil, nil
-	}
-	fields := map[string]any{
-		"start":      "%START_TIME%",
-		"request_id": "%REQ(X-REQUEST-ID)%",
-		"client":     "%DOWNSTREAM_REMOTE_ADDRESS%",
-		"protocol":   "%PROTOCOL%",
-		"method":     "%REQ(:METHOD)%",
-		"host":       "%REQ(:AUTHORITY)%",
-		"path":       "%PATH(NQ)%",
-		"status":     "%RESPONSE_CODE%",
-		"details":    "%RESPONSE_CODE_DETAILS%",
-		"flags":      "%RESPONSE_FLAGS%",
-		"received":   "%BYTES_RECEIVED%",
-		"sent":       "%BYTES_SENT%",
-		"ms":         "%DURATION%",
-		"upstream":   "%UPSTREAM_HOST%",
-		"attempts":   "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-		"holdfast":   "%DYNAMIC_METADATA(" + MetadataNamespace + ")%",
-	}
-	format, err := structpb.NewStruct(fields)
-	if err != nil {
-		return nil, err
-	}
-	a, err := anyOf(&fileaccess.FileAccessLog{
-		Path: path,
-		AccessLogFormat: &fileaccess.FileAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
-			Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: format},
-		}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return []*accesslog.AccessLog{{
-		Name:       "envoy.access_loggers.file",
-		ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: a},
-	}}, nil
-}
-
-// verdictLog tells the processor how the requests of its streams ended. To the
-// filter a client that left and an upstream that broke off are the same.
-func verdictLog() (*accesslog.AccessLog, error) {
-	a, err := anyOf(&grpcaccess.HttpGrpcAccessLogConfig{CommonConfig: &grpcaccess.CommonGrpcAccessLogConfig{
-		LogName:             "holdfast",
-		GrpcService:         &corev3.GrpcService{TargetSpecifier: processorService()},
-		TransportApiVersion: corev3.ApiVersion_V3,
-		// Zero: an entry is sent when it is written. The stream waits for it.
-		BufferSizeBytes: u32(0),
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return &accesslog.AccessLog{
-		Name:       "envoy.access_loggers.http_grpc",
-		ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: a},
-		Filter: &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_MetadataFilter{
-			MetadataFilter: &accesslog.MetadataFilter{
-				Matcher: &matcher.MetadataMatcher{
-					Filter: MetadataNamespace,
-					Path:   []*matcher.MetadataMatcher_PathSegment{{Segment: &matcher.MetadataMatcher_PathSegment_Key{Key: streamField}}},
-					Value:  &matcher.ValueMatcher{MatchPattern: &matcher.ValueMatcher_PresentMatch{PresentMatch: true}},
-				},
-				MatchIfKeyNotFound: no(),
-			},
-		}},
-	}, nil
 }
 
 func tcpKeepalive() *corev3.TcpKeepalive {

@@ -51,6 +51,10 @@ func allNotes() []note {
 		},
 
 		{
+			manager + "access_log_options", PublicListener,
+			"Injected responses know no back pressure. Streams that ask for it have the processor told what their clients were sent.",
+		},
+		{
 			manager + "http_filters", PublicListener,
 			"Exactly one filter here may use full-duplex bodies, for two of them truncate streams. A compressor belongs before it in this list.",
 		},

@@ -62,15 +62,19 @@ func (a *accessLog) StreamAccessLogs(g accesslog.AccessLogService_StreamAccessLo
 }
 
 func (a *accessLog) entry(p *accesslogdata.AccessLogCommon) {
-	switch p.GetAccessLogType() {
-	case accesslogdata.AccessLogType_DownstreamStart, accesslogdata.AccessLogType_DownstreamPeriodic,
-		accesslogdata.AccessLogType_DownstreamTunnelSuccessfullyEstablished:
-		return // the request is not over
-	}
 	fields := p.GetMetadata().GetFilterMetadata()[namespace].GetFields()
 	id, err := live.ParseID(fields[streamField].GetStringValue())
 	if err != nil {
 		return // not one of our streams, or the log's filter lets everything through
+	}
+	switch p.GetAccessLogType() {
+	case accesslogdata.AccessLogType_DownstreamPeriodic:
+		if st, ok := a.live.Get(id).(*immediate); ok {
+			st.receipts.report(p.GetDownstreamWireBytesSent())
+		}
+		return
+	case accesslogdata.AccessLogType_DownstreamStart, accesslogdata.AccessLogType_DownstreamTunnelSuccessfullyEstablished:
+		return // the request is not over
 	}
 	if st, ok := a.live.Get(id).(*inlined); ok {
 		st.judged(judgeFlags(p.GetResponseFlags()))

@@ -38,11 +38,12 @@ import (
 type immediate struct {
 	stream
 
-	g      grpc.ServerStream
-	first  *upstream.Response
-	pace   pace
-	done   chan struct{} // closed when the stream has ended
-	status error         // what the handler returns; set before done is closed
+	g        grpc.ServerStream
+	first    *upstream.Response
+	pace     pace
+	receipts receipts
+	done     chan struct{} // closed when the stream has ended
+	status   error         // what the handler returns; set before done is closed
 }
 
 // immediately fetches the response and begins to hold it, or relays it if it is no
@@ -313,7 +314,10 @@ func (st *immediate) write(b []byte) error {
 	if err := st.pace.wait(st.ctx, st.srv.now(), len(b)); err != nil {
 		return err
 	}
-	return st.srv.sendBody(st.g, wire.Response{Body: b, Immediate: true})
+	if err := st.receipts.wait(st.ctx, st.pace.ahead()); err != nil {
+		return err
+	}
+	return st.inject(b)
 }
 
 // took implements sink.

@@ -101,6 +101,7 @@ func (c *bootstrapCmd) options(cfg *config.Config) (envoy.Options, error) {
 	if o.Peek, err = peekFor(cfg, o.Upstreams); err != nil {
 		return o, err
 	}
+	o.Immediate = injects(cfg, o.Relay != envoy.Address{})
 	o.ProcessorTLS, err = c.tls(cfg)
 	return o, err
 }
@@ -124,6 +125,15 @@ func clientKeys(cfg *config.Config) ([]config.KeySource, error) {
 		}
 	}
 	return all, nil
+}
+
+// injects says whether a policy may answer with an immediate response. relayed says
+// that there is the other way, which auto takes.
+func injects(cfg *config.Config, relayed bool) bool {
+	return slices.ContainsFunc(cfg.Policies, func(p config.PolicyConfig) bool {
+		holds := p.Mode == "hold" || p.Mode == "auto"
+		return holds && (p.Via == "immediate" || p.Via == "auto" && !relayed)
+	})
 }
 
 // wayBack finds the two addresses of hold mode: from the flags, else from the

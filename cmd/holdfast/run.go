@@ -94,6 +94,7 @@ func (c *runCmd) Run(p *program) error {
 		}
 	}()
 	o.Loopback, o.Relay = privateWayBack(cfg, dir)
+	o.Immediate = injects(cfg, true)
 	shareCPUs(p.place.Getenv)
 	svc, err := newService(cfg, log, level, nil)
 	if err != nil {

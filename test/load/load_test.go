@@ -25,13 +25,26 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // Envoy's default circuit breakers answer 500.
 const streams = 5000
 
+// ways to own a response, each as a configuration.
+var ways = map[string]string{
+	"inline":    "policies: [{name: load, mode: inline, heartbeat: 0s}]\n",
+	"relay":     "policies: [{name: load, mode: hold, via: relay, heartbeat: 0s}]\n",
+	"immediate": "policies: [{name: load, mode: hold, via: immediate, heartbeat: 0s}]\n",
+}
+
 // TestManyStreamsAtOnce: every one of them is open at the same time, each gets
 // events while all are open, and no event is lost, repeated or mixed up.
 func TestManyStreamsAtOnce(t *testing.T) {
 	// The origin and the clients live in this process: two sockets per stream.
 	raiseFileLimit(t, 2*streams+500)
+	for name, config := range ways {
+		t.Run(name, func(t *testing.T) { manyStreams(t, config) })
+	}
+}
+
+func manyStreams(t *testing.T, config string) {
 	origin := harness.NewOrigin(t)
-	gw := harness.Run(t, origin.URL, "policies: [{name: load, heartbeat: 0s}]\n")
+	gw := harness.Run(t, origin.URL, config)
 
 	const rounds = 5
 	var next [rounds]chan struct{} // closed when the round begins
