@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -151,10 +150,7 @@ func printJSON(w io.Writer, r *lint.Report) error {
 	for _, bad := range r.Unreadable {
 		report.Unreadable = append(report.Unreadable, unreadable{bad.File, bad.Line, bad.Reason})
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(report)
+	return printIndented(w, report)
 }
 
 // annotation is a finding in the form in which a GitHub workflow puts it beside

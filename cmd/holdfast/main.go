@@ -27,6 +27,8 @@ type cli struct {
 	Bootstrap bootstrapCmd `cmd:"" help:"Print the Envoy configuration that run would use."`
 	Lint      lintCmd      `cmd:"" help:"Find what in your own Envoy configuration breaks event streams."`
 	Check     checkCmd     `cmd:"" help:"Validate a configuration file."`
+	Top       topCmd       `cmd:"" help:"Watch the streams live in the terminal."`
+	Sessions  sessionsCmd  `cmd:"" help:"Look at what is kept of clients, or forget it."`
 	Health    healthCmd    `cmd:"" help:"Ask a running Holdfast whether it is ready."`
 	Version   versionCmd   `cmd:"" help:"Print versions of Holdfast, Go and Envoy."`
 }
