@@ -185,9 +185,14 @@ func (c *sessionsShowCmd) Run(p *program) error {
 func printSession(w io.Writer, s *session) {
 	t := table(w)
 	for _, line := range [][2]string{
-		{"key", s.Key}, {"policy", s.Policy}, {"session", s.Session}, {"principal", s.Principal},
-		{"created", stamp(s.Created)}, {"used", stamp(s.Used)},
-		{"live", count(s.Live, "stream", "streams")}, {"kept", count(s.Kept, "stream", "streams")},
+		{"key", s.Key},
+		{"policy", s.Policy},
+		{"session", s.Session},
+		{"principal", s.Principal},
+		{"created", stamp(s.Created)},
+		{"used", stamp(s.Used)},
+		{"live", count(s.Live, "stream", "streams")},
+		{"kept", count(s.Kept, "stream", "streams")},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", line[0], cell(line[1]))
 	}

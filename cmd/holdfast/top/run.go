@@ -70,9 +70,9 @@ func Run(ctx context.Context, in, out *os.File, resized <-chan os.Signal, o Opti
 	if err != nil {
 		return fmt.Errorf("the terminal cannot be used: %w", err)
 	}
-	_, _ = io.WriteString(out, enter)
+	_, _ = out.WriteString(enter)
 	defer func() {
-		_, _ = io.WriteString(out, leave)
+		_, _ = out.WriteString(leave)
 		_ = term.Restore(int(in.Fd()), before)
 	}()
 	r := &running{

@@ -195,7 +195,7 @@ func TestKeys(t *testing.T) {
 	} {
 		v := View{Query: start}
 		again := false
-		for _, k := range strings.Split(key, " ") {
+		for k := range strings.SplitSeq(key, " ") {
 			quit, more := v.press(k, rows, matched)
 			again = again || more
 			if quit {
@@ -290,8 +290,15 @@ func TestNumbers(t *testing.T) {
 		right bool
 		want  string
 	}{
-		{"abc", 5, false, "abc  "}, {"abc", 5, true, "  abc"}, {"abcdef", 4, false, "abc…"}, {"日本語", 5, false, "日本…"}, {"日本語", 4, false, "日… "},
-		{"日本", 4, false, "日本"}, {"é", 1, false, "é"}, {"abc", 0, false, ""}, {"ab", 1, false, "…"},
+		{"abc", 5, false, "abc  "},
+		{"abc", 5, true, "  abc"},
+		{"abcdef", 4, false, "abc…"},
+		{"日本語", 5, false, "日本…"},
+		{"日本語", 4, false, "日… "},
+		{"日本", 4, false, "日本"},
+		{"é", 1, false, "é"},
+		{"abc", 0, false, ""},
+		{"ab", 1, false, "…"},
 	} {
 		if got := fit(c.text, c.n, c.right); got != c.want {
 			t.Errorf("%q in %d is %q, want %q", c.text, c.n, got, c.want)

@@ -278,10 +278,16 @@ func (v *View) course(p *Picture, width int) []part {
 	}
 	perSecond := events[len(events)-1] / max(p.Step, 1)
 	return []part{
-		{dim, "streams "}, {plain, number(active[len(active)-1])}, {good, " " + spark(active, room)},
-		{dim, "  events/s "}, {plain, number(perSecond)}, {good, " " + spark(events, room)},
-		{dim, "  resumed "}, {plain, number(sum(p.Points, func(p Point) float64 { return p.Resumed }))},
-		{dim, "  repeats dropped "}, {plain, number(sum(p.Points, func(p Point) float64 { return p.Duplicates }))},
+		{dim, "streams "},
+		{plain, number(active[len(active)-1])},
+		{good, " " + spark(active, room)},
+		{dim, "  events/s "},
+		{plain, number(perSecond)},
+		{good, " " + spark(events, room)},
+		{dim, "  resumed "},
+		{plain, number(sum(p.Points, func(p Point) float64 { return p.Resumed }))},
+		{dim, "  repeats dropped "},
+		{plain, number(sum(p.Points, func(p Point) float64 { return p.Duplicates }))},
 	}
 }
 
