@@ -10,6 +10,9 @@ TOOL       := $(GO) tool -modfile=$(CURDIR)/test/tools/go.mod
 COMMIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || true)
 # Time each fuzz target runs in `make fuzz`.
 FUZZTIME   ?= 20s
+# Schedules that `make sim` plays, or the seed of the one that it shows.
+SIM_RUNS   ?= 3000
+SIM_SEED   ?=
 # Flags of `make chaos`; go run ./test/chaos -help lists them.
 CHAOS      ?=
 # Flags of `make bench-hold`; go run ./test/bench/gateway -help lists them.
@@ -72,6 +75,10 @@ race: build envoy ## Run all tests with the race detector, in the program under 
 	$(GO) build -race -o bin/race/ ./cmd/...
 	HOLDFAST_BIN=$(CURDIR)/bin/race/holdfast $(GO) test -count=1 $(E2E)
 
+.PHONY: sim
+sim: ## Play SIM_RUNS random schedules against the whole processor in virtual time (SIM_SEED=n: play one, and show it)
+	@SIM_RUNS=$(SIM_RUNS) SIM_SEED=$(SIM_SEED) $(GO) test -count=1 -timeout 4h -v -run '^TestSchedules$$' ./test/sim | grep -v '^=== \|^ *--- PASS'
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each
 	@bash test/tools/fuzz $(FUZZTIME)
@@ -123,7 +130,7 @@ demo: build envoy ## Show it: kill an origin 20 times, plain Envoy beside Holdfa
 	$(GO) run ./examples/demo
 
 .PHONY: ci
-ci: lint check-generate test race fuzz cover e2e-load clients chaos-short ## Everything that a change must pass
+ci: lint check-generate test race sim fuzz cover e2e-load clients chaos-short ## Everything that a change must pass
 
 .PHONY: clean
 clean: ## Remove what was built; the Envoy in .tools stays

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,60 @@ func (g gate) lockUnless(ctx context.Context) bool {
 }
 
 func (g gate) unlock() { <-g }
+
+// turn is a lock that is held while a store is asked. Waiting for it can be given
+// up, as for a gate, but it costs no channel while nobody waits. The zero turn is
+// ready for use.
+type turn struct {
+	holder atomic.Pointer[holder] // nil: it is free
+}
+
+// holder is whoever has the turn, with those who wait for its end.
+type holder struct{ over chan struct{} }
+
+// alone stands for a holder that nobody waits for.
+var alone = new(holder) //nolint:gochecknoglobals // a constant
+
+// take waits for the turn until ctx is done; it says whether it got it.
+func (t *turn) take(ctx context.Context) bool {
+	for {
+		over := t.tryTake()
+		if over == nil {
+			return true
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// tryTake takes the turn, or returns what to wait for.
+func (t *turn) tryTake() (over <-chan struct{}) {
+	for {
+		h := t.holder.Load()
+		switch h {
+		case nil:
+			if t.holder.CompareAndSwap(nil, alone) {
+				return nil
+			}
+		case alone:
+			waiting := &holder{make(chan struct{})}
+			if t.holder.CompareAndSwap(alone, waiting) {
+				return waiting.over
+			}
+		default:
+			return h.over
+		}
+	}
+}
+
+func (t *turn) give() {
+	if h := t.holder.Swap(nil); h != alone {
+		close(h.over)
+	}
+}
 
 // alarm is a stream's one timer. Deadlines mostly move later, with every event:
 // the timer is then left alone, fires early, and is set for the deadline of that

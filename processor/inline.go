@@ -128,7 +128,11 @@ func (st *inlined) lost(err error) {
 	if !st.ended {
 		// The response that Envoy was given is no more, whatever else has taken its
 		// place: Envoy has reset its client.
-		st.finish(st.srv.now(), nil, splice.Close{Outcome: splice.Cut, Abort: true})
+		now := st.srv.now()
+		if rd, _, ok := st.step(now, splice.Gone{}); ok {
+			st.note(rd.Notes) // what comes of an attempt that is under way
+		}
+		st.finish(now, nil, splice.Close{Outcome: splice.Cut, Abort: true})
 	}
 }
 

@@ -72,7 +72,7 @@ type stream struct {
 	mode   config.Mode // what is done, which need not be what the policy would like
 	leased bool        // guarded by saving
 	rec    *recorder   // nil: what the client gets is neither kept nor changed
-	saving sync.Mutex  // orders saves
+	saving turn        // orders saves
 
 	lease     sessionstore.Lease
 	continues uint64
@@ -339,9 +339,13 @@ func (st *stream) save() {
 	st.saveWithin(wait)
 }
 
+// saveWithin is save for whoever has the patience. A save that is under way may
+// take all of it.
 func (st *stream) saveWithin(wait *patience) {
-	st.saving.Lock()
-	defer st.saving.Unlock()
+	if !st.saving.take(wait) {
+		return
+	}
+	defer st.saving.give()
 	if !st.leased || st.broken() {
 		return
 	}
@@ -349,8 +353,8 @@ func (st *stream) saveWithin(wait *patience) {
 }
 
 func (st *stream) release() {
-	st.saving.Lock()
-	defer st.saving.Unlock()
+	st.saving.take(context.Background()) // whose turn it is has not much patience
+	defer st.saving.give()
 	if st.leased {
 		st.leased = false
 		st.srv.store.release(st.ctx, st.lease)

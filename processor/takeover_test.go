@@ -129,6 +129,23 @@ func TestTakeoverThenReset(t *testing.T) {
 	})
 }
 
+// An attempt that is under way then has come to nothing, and is counted so.
+func TestTakeoverAbandoned(t *testing.T) {
+	o := answering(mute(""))
+	inHolding(t, inlined30, o.serve, func(h *holding) {
+		e := h.dial(reportedKey, "1").open("GET", "/")
+		e.chunk(ev(1))
+		e.wantBody(ev(1))
+		elapse(40 * time.Second)
+		id := h.srv.live.Snapshot(0, 1)[0].ID
+		e.leave()
+		synctest.Wait()
+		h.logsEntry(id, &accesslogdata.ResponseFlags{UpstreamRemoteReset: true}, accesslogdata.AccessLogType_DownstreamEnd)
+		h.wantOutcome("cut")
+		h.wantMetric(1, "resumes_total", "p", "abandoned")
+	})
+}
+
 // Nothing is fetched where nothing may be.
 func TestNoTakeover(t *testing.T) {
 	for _, policy := range []string{`- {name: p, mode: inline, resume: none}`, `- {name: p, mode: observe}`} {

@@ -25,6 +25,9 @@ import (
 //
 // The json tags are the file's key names. One tag serves both the YAML decoder
 // of this package and the JSON view of the admin API, so the names cannot drift.
+// The sim tags are the values, or ranges of numbers, among which a simulated
+// policy's are drawn (test/sim), so that a new key is simulated from the start;
+// the first is tried first when a failure is made smaller.
 type Config struct {
 	Listen   Address        `json:"listen"`
 	Admin    Address        `json:"admin"`
@@ -74,13 +77,13 @@ type Store struct {
 
 // Limits bound what a stream, a session and the process may hold.
 type Limits struct {
-	EventBytes           Size `json:"event_bytes"`
+	EventBytes           Size `json:"event_bytes"             sim:"1MiB 1KiB 4KiB"`
 	RequestBytes         Size `json:"request_bytes"`
 	Sessions             int  `json:"sessions"`
 	Detached             int  `json:"detached"`
 	Memory               Size `json:"memory"`
-	StreamBytesPerSecond Size `json:"stream_bytes_per_second"`
-	BurstBytes           Size `json:"burst_bytes"`
+	StreamBytesPerSecond Size `json:"stream_bytes_per_second" sim:"1MiB 1KiB 0"`
+	BurstBytes           Size `json:"burst_bytes"             sim:"1MiB 1KiB 0"`
 }
 
 // Drain is how live streams end when the process is told to stop.
@@ -109,16 +112,16 @@ type PolicyConfig struct {
 	Via          string             `json:"via"`
 	Rollout      int                `json:"rollout"`
 	Session      Session            `json:"session"`
-	Resume       string             `json:"resume"`
-	Dedup        string             `json:"dedup"`
-	IDs          string             `json:"ids"`
+	Resume       string             `json:"resume"        sim:"auto auto auto auto last-event-id last-event-id none"`
+	Dedup        string             `json:"dedup"         sim:"overlap overlap always off"`
+	IDs          string             `json:"ids"           sim:"origin"`
 	GapEvent     string             `json:"gap_event"`
 	Replay       Replay             `json:"replay"`
-	Heartbeat    Duration           `json:"heartbeat"`
+	Heartbeat    Duration           `json:"heartbeat"     sim:"15s 15s 5s 1m 0s"`
 	Health       Health             `json:"health"`
 	Backoff      Backoff            `json:"backoff"`
-	HoldFor      Duration           `json:"hold_for"`
-	Detach       Duration           `json:"detach"`
+	HoldFor      Duration           `json:"hold_for"      sim:"2m 2m 2m 20s 10m 0s"`
+	Detach       Duration           `json:"detach"        sim:"0s"`
 	CompleteWhen []CompletionConfig `json:"complete_when"`
 	RetryWhen    []CompletionConfig `json:"retry_when"`
 }
@@ -139,26 +142,26 @@ type Session struct {
 
 // Replay bounds what is remembered of a session's events.
 type Replay struct {
-	Events int      `json:"events"`
-	Bytes  Size     `json:"bytes"`
-	TTL    Duration `json:"ttl"`
+	Events int      `json:"events" sim:"1000 1000 1 2..8 64"`
+	Bytes  Size     `json:"bytes"  sim:"1MiB"`
+	TTL    Duration `json:"ttl"    sim:"1h"`
 }
 
 // Health is when an upstream counts as dead.
 type Health struct {
-	IdleTimeout    Duration `json:"idle_timeout"`
-	CheckInterval  Duration `json:"check_interval"`
-	ConnectTimeout Duration `json:"connect_timeout"`
-	EjectAfter     int      `json:"eject_after"`
-	EjectFor       Duration `json:"eject_for"`
+	IdleTimeout    Duration `json:"idle_timeout"    sim:"30s 30s 10s 2m 0s"`
+	CheckInterval  Duration `json:"check_interval"  sim:"10s 1s"`
+	ConnectTimeout Duration `json:"connect_timeout" sim:"60s 5s"`
+	EjectAfter     int      `json:"eject_after"     sim:"3 1 0"`
+	EjectFor       Duration `json:"eject_for"       sim:"30s 1s"`
 }
 
 // Backoff paces the attempts to resume.
 type Backoff struct {
-	Base    Duration `json:"base"`
-	Max     Duration `json:"max"`
-	Retries int      `json:"retries"`
-	Jitter  float64  `json:"jitter"`
+	Base    Duration `json:"base"    sim:"1s 1s 100ms 5s"`
+	Max     Duration `json:"max"     sim:"30s 30s 5s"`
+	Retries int      `json:"retries" sim:"10 10 10 1..3 0"`
+	Jitter  float64  `json:"jitter"  sim:"0.1 0 1"`
 }
 
 // CompletionConfig recognises one event; every part that is set must match.

@@ -107,6 +107,9 @@ func (m *Machine) probeDenied(now time.Time, res Result, status int) {
 	if status == 409 {
 		// "Only one stream at a time": ours is in its own way.
 		m.cancel(r.current)
+		if r.pending {
+			m.noteResult(ResultBroken, 0)
+		}
 		r.over, r.pending = true, false
 		m.leaveAttempt(false)
 		m.dialLater(now, now)

@@ -6,6 +6,7 @@ const byteOrderMark = "\uFEFF"
 
 // pieceArrived decides about one piece of the stream.
 func (m *Machine) pieceArrived(ev *sse.Event) {
+	m.begun = true
 	f := forwarded
 	switch ev.Part {
 	case sse.Whole:

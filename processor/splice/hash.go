@@ -29,6 +29,7 @@ const (
 	domainOrdered uint64 = 0x9e3779b97f4a7c15 // id of an entry that also has content
 	domainContent uint64 = 0xc2b2ae3d27d4eb4f // content
 	domainAlone   uint64 = 0x165667b19e3779f9 // id of an entry that is only an id
+	domainBare    uint64 = 0x27d4eb2f165667c5 // the same of a block without data
 )
 
 // newHashKey spreads a seed over a key (SplitMix64); never the zero key, which

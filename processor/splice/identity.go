@@ -17,8 +17,11 @@ const oversizeContent uint32 = 0
 
 // entry returns the tracker's entry for an event.
 func (m *Machine) entry(ev *sse.Event, id []byte) uint64 {
-	if m.policy.byIDAlone() {
+	switch {
+	case m.policy.byIDAlone() && ev.HasData:
 		return m.key.alone(id)
+	case m.policy.byIDAlone():
+		return m.key.bare(id)
 	}
 	content := oversizeContent
 	if ev.Part == sse.Whole {
@@ -32,6 +35,10 @@ func (m *Machine) entry(ev *sse.Event, id []byte) uint64 {
 
 // alone is the entry of an id that needs no content.
 func (k hashKey) alone(id []byte) uint64 { return named(k.sum(domainAlone, id)) }
+
+// bare is the entry of an id on a block without data, where ids need no content.
+// It is no event, and the one that may come with its id is another.
+func (k hashKey) bare(id []byte) uint64 { return named(k.sum(domainBare, id)) }
 
 // name is the upper half of an entry with content.
 func (k hashKey) name(id []byte) uint64 { return named(k.sum(domainOrdered, id)) & nameMask }
@@ -151,6 +158,15 @@ func (m *Machine) nameOf(id []byte) uint64 {
 	return m.key.name(id)
 }
 
+// place returns where in the window the last block with an id is, or -1.
+func (m *Machine) place(id []byte) int {
+	i := m.window.find(m.nameOf(id))
+	if m.policy.byIDAlone() {
+		i = max(i, m.window.find(m.key.bare(id)))
+	}
+	return i
+}
+
 // tracked reports whether a block without an id has a place in the window. One
 // without data is no event to the standard, but to some clients it is; where we
 // ourselves may repeat it, it counts.
@@ -163,10 +179,15 @@ func (m *Machine) eventSeen(ev *sse.Event, id []byte, named bool) (repeat bool) 
 	switch {
 	case !named || len(id) == 0:
 		return m.tracked(ev) && m.namelessSeen(ev)
+	case m.policy.byIDAlone() && ev.HasData:
+		return m.idSeen(ev, id)
 	case m.policy.byIDAlone():
-		// A block without data is no event: dropping it gains nothing, and
-		// keeping it in mind would drop the event that comes with its id.
-		return ev.HasData && m.idSeen(ev, id)
+		// A block without data is no event, and dropping it gains nothing. A resume
+		// may begin with it.
+		if m.resume.able {
+			m.idSeen(ev, id)
+		}
+		return false
 	case m.overlap.active:
 		return m.overlapSeen(ev, id)
 	default:

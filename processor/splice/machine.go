@@ -1,6 +1,8 @@
 package splice
 
 import (
+	"bytes"
+	"strings"
 	"time"
 
 	"holdfast/processor/health"
@@ -42,6 +44,7 @@ type Machine struct {
 	partial    bool // the client had events before the window's first
 	ackedAgain bool // the id that the client came with has come again; see State
 	passing    bool // not an event stream: bytes go through unread
+	begun      bool // a piece of the present attempt has come
 	oversize   bool // the client has a part of an event that is not over
 	delivered  bool // the client has an event, or a part of one
 	nameless   bool // and one without an id among them
@@ -240,7 +243,7 @@ func (m *Machine) firstBytes(now time.Time) {
 
 func (m *Machine) freshScanner() {
 	m.scanner = sse.NewScanner(m.policy.eventBytes())
-	m.fate = forwarded
+	m.fate, m.begun = forwarded, false
 }
 
 // upstreamEnded goes on with another attempt, if the end may not be the stream's
@@ -304,7 +307,7 @@ func (m *Machine) endAsUpstream(c Cause) {
 		}
 		m.out.insert(m.Held())
 	case c == CleanEnd && m.reachesMarker():
-		m.out.insert(m.scanner.Held())
+		m.out.insert(m.tail())
 	case c == CleanEnd:
 		m.endProof()
 		m.out.insert(r.tail)
@@ -534,7 +537,21 @@ func (m *Machine) Held() []byte {
 	if m.proof != nil || len(m.resume.tail) > 0 {
 		return m.resume.tail
 	}
-	return m.scanner.Held()
+	return m.tail()
+}
+
+// tail returns the unfinished block of the present attempt. A byte order mark
+// before it is left out where it would not be the first thing in the client's
+// stream, and so is the beginning of one.
+func (m *Machine) tail() []byte {
+	tail := m.scanner.Held()
+	switch {
+	case m.begun || m.counts.BytesOut == 0 && m.out.empty():
+		return tail
+	case len(tail) < len(byteOrderMark) && strings.HasPrefix(byteOrderMark, string(tail)):
+		return nil
+	}
+	return bytes.TrimPrefix(tail, []byte(byteOrderMark))
 }
 
 // reached reports whether a time that is set has come.

@@ -53,7 +53,7 @@ func (m *Machine) needsAnchor() bool {
 
 // continuesAt returns the position of what follows a cursor.
 func (m *Machine) continuesAt(cursor []byte) (pos uint64, ok bool) {
-	if i := m.window.find(m.nameOf(cursor)); i >= 0 {
+	if i := m.place(cursor); i >= 0 {
 		return m.window.gone + uint64(i) + 1, true
 	}
 	// Before the window lies only what the client had from elsewhere.

@@ -236,7 +236,7 @@ func (m *Machine) dial() {
 // all there is if no other attempt brings something new.
 func (m *Machine) leaveAttempt(clean bool) {
 	r := &m.resume
-	switch tail := m.scanner.Held(); {
+	switch tail := m.tail(); {
 	case m.proof == nil && clean:
 		r.setTail(tail, endedWhole)
 	case m.proof == nil && len(tail) > 0:
@@ -259,7 +259,7 @@ func (r *resumeState) dropTail() { r.tail, r.tailOf = nil, brokeOff }
 // client has had a whole response before, its tail is the one that counts.
 func (m *Machine) endProof() {
 	if m.resume.tailOf != endedWhole {
-		m.resume.setTail(m.rest(m.scanner.Held()), endedUnproven)
+		m.resume.setTail(m.rest(m.tail()), endedUnproven)
 	}
 }
 
@@ -294,7 +294,7 @@ func (m *Machine) tailIsNew(tail []byte) bool {
 			return false
 		}
 		if id, _ := m.identify(&ev); len(id) > 0 {
-			return m.window.find(m.nameOf(id)) < 0
+			return m.place(id) < 0
 		}
 	}
 }

@@ -1,0 +1,66 @@
+package sim
+
+import "fmt"
+
+// checkRest: nothing is left, and everything was counted once.
+func (w *world) checkRest() {
+	for _, v := range w.visits {
+		for _, a := range v.seen.attempts {
+			if a.end == "" {
+				w.fail("%s: request %d to the origin is still open", v.name, a.n)
+			}
+		}
+	}
+	if n := w.srv.Live().Len(); n != 0 {
+		w.fail("%d streams are still known", n)
+	}
+	if n := w.dialer.Stats().Live; n != 0 {
+		w.fail("%d fetches are open", n)
+	}
+	w.checkMetrics()
+}
+
+// checkMetrics: each end is counted once, and each attempt comes to one thing.
+func (w *world) checkMetrics() {
+	families, err := w.reg.Gather()
+	if err != nil {
+		w.fail("metrics: %v", err)
+		return
+	}
+	counted, resumes, retries := map[string]int{}, 0, 0
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			label := map[string]string{}
+			for _, l := range m.GetLabel() {
+				label[l.GetName()] = l.GetValue()
+			}
+			n := int(m.GetCounter().GetValue())
+			switch f.GetName() {
+			case "holdfast_streams_total":
+				if n > 0 {
+					counted[label["policy"]+" "+label["mode"]+" "+label["outcome"]] += n
+				}
+			case "holdfast_streams_active":
+				if g := m.GetGauge().GetValue(); g != 0 {
+					w.fail("%v streams are active in mode %s", g, label["mode"])
+				}
+			case "holdfast_resumes_total":
+				resumes += n
+			case "holdfast_envoy_retries_total":
+				retries += n
+			}
+		}
+	}
+	for _, l := range w.logs.FilterMessage("stream ended").All() {
+		m := l.ContextMap()
+		counted[fmt.Sprint(m["policy"], " ", m["mode"], " ", m["outcome"])]--
+	}
+	for what, n := range counted {
+		if n != 0 {
+			w.fail("streams_total: %s is counted %d times more than it happened", what, n)
+		}
+	}
+	if resumes != retries {
+		w.fail("%d attempts, and %d results of them", retries, resumes)
+	}
+}
