@@ -19,6 +19,7 @@ type metrics struct {
 	streams    *prometheus.CounterVec
 	events     *prometheus.CounterVec
 	duplicates *prometheus.CounterVec
+	replayed   *prometheus.CounterVec
 	heartbeats prometheus.Counter
 	bypassed   [bypassReasons]prometheus.Counter
 	eventTime  *histogram
@@ -35,6 +36,7 @@ type metrics struct {
 // policyMetrics are one policy's.
 type policyMetrics struct {
 	events, duplicates prometheus.Counter
+	replayed           prometheus.Counter
 	outcomes           [modes][outcomes]prometheus.Counter
 	resumes            []prometheus.Counter // by splice.Result
 	retries            [retryReasons]prometheus.Counter
@@ -58,6 +60,9 @@ const (
 	opDrop
 	opAppend
 	opFlush
+	opRead
+	opSeek
+	opFinish
 	storeOpCount
 )
 
@@ -70,7 +75,7 @@ const (
 )
 
 func (o storeOp) String() string {
-	return [...]string{"claim", "save", "release", "drop", "append", "flush"}[o]
+	return [...]string{"claim", "save", "release", "drop", "append", "flush", "read", "seek", "finish"}[o]
 }
 
 func (r storeResult) String() string { return [...]string{"ok", "fenced", "not_found", "error"}[r] }
@@ -91,6 +96,7 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 		streams:    r.counters("streams_total", "Event streams that ended.", "policy", "mode", "outcome"),
 		events:     r.counters("events_total", "Events received from origins, repeats included.", "policy"),
 		duplicates: r.counters("duplicates_dropped_total", "Events dropped as repeats.", "policy"),
+		replayed:   r.counters("events_replayed_total", "Events sent to returning clients from the log.", "policy"),
 		heartbeats: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "holdfast_heartbeats_total", Help: "Comments sent to clients in a silence of the origin.",
 		}),
@@ -156,6 +162,7 @@ func (m *metrics) policy(p *config.Policy) *policyMetrics {
 	pm := &policyMetrics{
 		events:     m.events.WithLabelValues(p.Name),
 		duplicates: m.duplicates.WithLabelValues(p.Name),
+		replayed:   m.replayed.WithLabelValues(p.Name),
 	}
 	for _, r := range splice.Results() {
 		pm.resumes = append(pm.resumes, m.resumes.WithLabelValues(p.Name, r.String()))

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"encoding/binary"
 	"time"
 
 	"holdfast/processor/config"
@@ -227,19 +228,50 @@ func (rec *recording) keep(seq uint64, cursor, raw []byte) {
 	rec.records = append(rec.records, sessionstore.Record{Seq: seq, ID: rec.ids[from:len(rec.ids):len(rec.ids)], Wire: raw})
 }
 
+// keep asks for a log, if the stream is to have one.
+func (st *stream) keep(key *sessionstore.Key, b *beginning) (mark seal.Mark) {
+	if b.header == nil {
+		return mark
+	}
+	binary.NativeEndian.PutUint64(mark[:], st.srv.random())
+	limits := st.policy.Replay
+	key.Log = sessionstore.LogLimits{Events: limits.Events, Bytes: limits.Bytes, TTL: limits.TTL}
+	key.Head = encodeHead(mark, b.header)
+	return mark
+}
+
+// closeLog records the end that the stream's readers are to see.
+func (st *stream) closeLog(o splice.Outcome) {
+	if st.rec == nil || !st.rec.keeps {
+		return
+	}
+	switch o { //nolint:exhaustive // after any other end there may be more to get
+	case splice.Complete, splice.Resumed:
+		st.srv.store.finish(st.rec.ctx, st.lease, sessionstore.EndComplete)
+	case splice.Cut, splice.Gap:
+		st.srv.store.finish(st.rec.ctx, st.lease, sessionstore.EndCut)
+	}
+}
+
 // newRecorder returns the recorder of a stream that begins, or nil if none is
 // needed.
-func (st *stream) newRecorder(b *beginning) *recorder {
-	if !st.policy.Sealed || st.mode == config.ModeObserve {
+func (st *stream) newRecorder(b *beginning, mark seal.Mark, keeps bool) *recorder {
+	sealed := st.policy.Sealed && st.mode != config.ModeObserve
+	if !sealed && !keeps {
 		return nil
 	}
 	r := &recorder{
 		ctx:     context.WithoutCancel(st.ctx),
 		scanner: sse.NewScanner(st.policy.Splice.EventBytes),
 		cursor:  []byte(b.cursor),
-		sealer:  st.srv.sealer,
-		scope:   b.id.scope(),
+		keeps:   keeps,
 		place:   seal.Cursor{Method: st.method},
+	}
+	if sealed {
+		r.sealer, r.scope = st.srv.sealer, b.id.scope()
+	}
+	if keeps {
+		r.place.Mark, r.place.Number, r.place.Token = mark, st.lease.Number, st.lease.Token
 	}
 	if st.origin != nil {
 		r.identity = st.origin.identity()

@@ -109,10 +109,25 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		back = s.returns(policy, &id, cursor, has)
 		back.rewrite(r.Header)
 	}
+	if policy != nil && !s.open.draining.Load() && s.replays(w, r, policy, &id, &back) {
+		return nil, nil
+	}
 	req := fetchRequest(r, name)
+	st := &relayed{w: w, done: make(chan struct{})}
+	ctx := r.Context()
+	if policy != nil {
+		if d := s.detaches(policy, &req); d > 0 {
+			st.life = newLifetime(ctx, d)
+			ctx = st.life
+			if req.Body != nil {
+				st.body = &sentBody{ReadCloser: req.Body}
+				req.Body = st.body
+			}
+		}
+	}
 	early := &informational{w: w}
-	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: early.relay})
-	res, err := s.fetch.Fetch(ctx, req)
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: early.relay})
+	res, err := s.fetch.Fetch(traced, req)
 	early.end()
 	if err != nil {
 		s.relayFailure(w, r, err)
@@ -129,15 +144,18 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		return nil, nil
 	}
 	id.assigned(headersOf(res.Header))
-	st := &relayed{w: w, done: make(chan struct{})}
 	st.flush, _ = w.(http.Flusher)
 	st.stream = stream{
-		srv: s, policy: policy, mode: config.ModeHold, ctx: r.Context(), out: st,
+		srv: s, policy: policy, mode: config.ModeHold, ctx: ctx, out: st,
 		method: r.Method, path: withoutQuery(r.RequestURI), upstream: target.Address,
 		origin: s.newOrigin(policy, req, req.Body == nil),
 	}
 	st.origin.hold(s.now(), res, target)
-	begun := st.begin(beginning{id: &id, known: st, returning: back, owned: true})
+	b := beginning{id: &id, known: st, returning: back, owned: true}
+	if s.store.records != nil && policy.Replay.Events > 0 && (policy.Sealed || st.life != nil) {
+		b.header = res.Header
+	}
+	begun := st.begin(b)
 	defer st.gate.unlock()
 	if !begun {
 		s.relayPlain(w, res)
@@ -148,7 +166,13 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	copyHeader(w.Header(), res.Header)
 	w.WriteHeader(res.Status)
 	st.flush.Flush()
+	if b.header != nil {
+		s.producers.add(st)
+	}
 	st.opened()
+	if st.life != nil {
+		st.life.stop() // what the client's leaving means is the handler's to say
+	}
 	return st, res
 }
 
@@ -305,12 +329,28 @@ type relayed struct {
 	flush   http.Flusher
 	done    chan struct{} // closed when the stream has ended
 	aborted bool          // the client is to see that; set before done is closed
+	left    bool          // the client has left, and the stream goes on
+	readers int           // that have come back to it
+	life    *lifetime     // nil: it ends with its client
+	body    *sentBody     // of the request; nil: none, or it is no matter
 }
 
 // run reads one attempt after the other, in the handler's goroutine, until the
 // stream ends.
 func (st *relayed) run(res *upstream.Response) {
+	if st.life != nil {
+		st.runLoose(res)
+		return
+	}
 	st.attend(res, st.done)
+}
+
+// gone says whether there is no client to write to.
+func (st *relayed) gone() bool {
+	if st.life != nil {
+		return st.left || st.life.client.Err() != nil
+	}
+	return st.ctx.Err() != nil
 }
 
 // took implements sink.
@@ -318,7 +358,13 @@ func (st *relayed) took() {}
 
 // write implements sink.
 func (st *relayed) write(b []byte) error {
+	if st.life != nil && st.gone() {
+		return nil // the log has it
+	}
 	if _, err := st.w.Write(b); err != nil {
+		if st.life != nil {
+			return nil // as its handler will say
+		}
 		return err
 	}
 	st.flush.Flush()
@@ -328,7 +374,8 @@ func (st *relayed) write(b []byte) error {
 // conclude implements sink.
 func (st *relayed) conclude(b []byte, abort bool, o splice.Outcome) {
 	defer close(st.done)
-	if o == splice.ClientGone || st.ctx.Err() != nil {
+	st.loosened()
+	if o == splice.ClientGone || st.gone() {
 		return
 	}
 	st.aborted = abort

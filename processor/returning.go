@@ -6,6 +6,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
+	"holdfast/processor/seal"
 	"holdfast/processor/upstream"
 )
 
@@ -13,7 +14,8 @@ import (
 type returning struct {
 	cursor string // what the origin knows the place by, if has
 	has    bool
-	ours   bool // the client's header is an id of ours, or was to be one: it goes no further
+	place  seal.Cursor // of a sealed id
+	ours   bool        // the client's header is an id of ours, or was to be one: it goes no further
 }
 
 // returns reads the Last-Event-ID of a request. With sealed ids it is one of ours,
@@ -25,9 +27,9 @@ func (s *Server) returns(p *boundPolicy, id *identity, header string, has bool) 
 	scope := id.scope()
 	place, ok := s.sealer.Open(header, &scope)
 	if !ok || !upstream.ValidCursor(string(place.Origin)) {
-		return returning{ours: true}
+		return returning{ours: true, place: place}
 	}
-	return returning{cursor: string(place.Origin), has: true, ours: true}
+	return returning{cursor: string(place.Origin), has: true, ours: true, place: place}
 }
 
 // fields are a request's headers as the origin is to see them.

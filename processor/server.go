@@ -56,6 +56,9 @@ type Options struct {
 	// a key of this process's own.
 	Sealer *seal.Sealer
 
+	// Detached is the most streams that are read on without a client; zero: none.
+	Detached int
+
 	// StoreTimeout bounds how long the store may keep a client waiting for its
 	// response headers, and a stream's end from being recorded; zero: 100 ms.
 	// Envoy's own patience (message_timeout) should be longer.
@@ -80,6 +83,10 @@ type Server struct {
 	answers  answers
 	open     openCount
 	lines    lines
+
+	producers   producers
+	detached    atomic.Int64 // streams without a client
+	maxDetached int64
 
 	responses  sync.Pool // *wire.Response
 	recordings sync.Pool // *recording
@@ -160,6 +167,8 @@ func NewServer(o Options) (*Server, error) {
 		tickets:  o.Tickets,
 		passes:   o.Passes,
 		sealer:   o.Sealer,
+
+		maxDetached: int64(o.Detached),
 		newMachine: func(now time.Time, p *splice.Policy, start splice.Start) machine {
 			return splice.New(now, p, start)
 		},

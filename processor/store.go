@@ -75,6 +75,28 @@ func (g *guardedStore) append(ctx context.Context, wait *patience, l sessionstor
 	return !errors.Is(err, sessionstore.ErrFenced)
 }
 
+// after reads a page of a log.
+func (g *guardedStore) after(ctx context.Context, at sessionstore.Position) (sessionstore.Page, error) {
+	wait := g.patience(ctx)
+	defer wait.over()
+	page, err := g.records.After(wait, at, sessionstore.PageLimits{})
+	return page, g.done(opRead, err)
+}
+
+func (g *guardedStore) seek(ctx context.Context, id sessionstore.SessionID, line sessionstore.LineID, cursor string) (sessionstore.Position, error) {
+	wait := g.patience(ctx)
+	defer wait.over()
+	at, err := g.records.Seek(wait, id, line, cursor)
+	return at, g.done(opSeek, err)
+}
+
+// finish records how a stream ended.
+func (g *guardedStore) finish(ctx context.Context, l sessionstore.Lease, end sessionstore.End) {
+	wait := g.patience(ctx)
+	defer wait.over()
+	_ = g.done(opFinish, g.records.Finish(wait, l, end))
+}
+
 func (g *guardedStore) release(ctx context.Context, l sessionstore.Lease) {
 	wait := g.patience(ctx)
 	defer wait.over()
@@ -100,7 +122,7 @@ func (g *guardedStore) done(op storeOp, err error) error {
 	case errors.Is(err, sessionstore.ErrFenced):
 		g.metrics.storeOps[op][storeFenced].Inc()
 		return err
-	case errors.Is(err, sessionstore.ErrNotFound):
+	case errors.Is(err, sessionstore.ErrNotFound), errors.Is(err, sessionstore.ErrTruncated), errors.Is(err, sessionstore.ErrAhead):
 		g.metrics.storeOps[op][storeNotFound].Inc()
 		return err
 	default:

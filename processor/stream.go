@@ -69,6 +69,7 @@ type stream struct {
 	unmeasured uint64        // events since
 
 	ended  bool        // everything was said; only the handler is left to return
+	told   bool        // its outcome was recorded when its client left
 	mode   config.Mode // what is done, which need not be what the policy would like
 	leased bool        // guarded by saving
 	rec    *recorder   // nil: what the client gets is neither kept nor changed
@@ -88,6 +89,7 @@ type beginning struct {
 	known     live.Source // what the registry shows
 	returning             // the client's Last-Event-ID
 	owned     bool        // the client's response is ours
+	header    http.Header // of the response, if the stream is to be kept
 }
 
 // begin joins a new stream to its session and makes it known. Whatever the store
@@ -101,6 +103,7 @@ func (st *stream) begin(b beginning) bool {
 	st.gate, st.started = newGate(), now
 	key := b.id.storeKey(st.policy.Splice.Window, !b.has)
 	st.line = lineNumber(&key)
+	mark := st.keep(&key, &b)
 	wait := s.store.patience(st.ctx) // all of it, for the client waits for its headers
 	defer wait.over()
 	if b.has {
@@ -125,7 +128,7 @@ func (st *stream) begin(b beginning) bool {
 		st.lease, st.leased = lease, true
 		start.Earlier, st.continues = earlierState(&st.policy.Splice, b.cursor, earlier)
 	}
-	st.rec = st.newRecorder(&b)
+	st.rec = st.newRecorder(&b, mark, key.Head != nil && ok)
 	st.lease.Session = key.Session // shown to operators, even without a lease
 	st.m = s.newMachine(now, &st.policy.Splice, start)
 	st.gate.lock()
@@ -376,9 +379,12 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
 		body = st.handLast(now, rec, body, c.Outcome)
 	}
 	st.save()
+	st.closeLog(c.Outcome)
 	st.release()
 	st.measure(now)
-	st.record(now, c.Outcome)
+	if !st.told {
+		st.record(now, c.Outcome)
+	}
 	st.out.conclude(body, c.Abort, c.Outcome)
 	st.retire(now, c.Outcome)
 }

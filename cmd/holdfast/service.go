@@ -64,7 +64,7 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 		Policies: policies, Store: store, Logger: log, Registerer: registry,
 		// Replicas that share a key verify one another's passes and tickets.
 		Fetch: back.fetch, Relay: cfg.Relay.Listen != "", Passes: back.passes, Tickets: back.passes,
-		Sealer: sealer,
+		Sealer: sealer, Detached: cfg.Limits.Detached,
 	})
 	if err != nil {
 		back.close()

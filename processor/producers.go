@@ -1,0 +1,40 @@
+package processor
+
+import (
+	"sync"
+
+	"holdfast/sessionstore"
+)
+
+// producers finds the streams of this process that are kept in a log, for readers
+// that come back to one.
+type producers struct {
+	mu      sync.Mutex
+	streams map[producerKey]*relayed
+}
+
+type producerKey struct {
+	session sessionstore.SessionID
+	number  uint64
+}
+
+func (p *producers) add(st *relayed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.streams == nil {
+		p.streams = make(map[producerKey]*relayed)
+	}
+	p.streams[producerKey{st.lease.Session, st.lease.Number}] = st
+}
+
+func (p *producers) remove(st *relayed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.streams, producerKey{st.lease.Session, st.lease.Number})
+}
+
+func (p *producers) find(at sessionstore.Position) *relayed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.streams[producerKey{at.Session, at.Number}]
+}

@@ -1,0 +1,257 @@
+package processor
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const keptOn = `- {name: p, mode: hold, ids: sealed, detach: 2m, heartbeat: 0, resume: none}`
+
+func detached(o *Options) { o.Detached = 2 }
+
+// speaking is an origin whose one response says what a test tells it.
+type speaking struct {
+	say  chan string
+	gone chan struct{}
+	asks int
+}
+
+// newSpeaking makes it h's origin. Its channels are of h's bubble.
+func newSpeaking(h *holding) *speaking {
+	s := &speaking{say: make(chan string), gone: make(chan struct{}, 9)}
+	h.serve = s.serve
+	return s
+}
+
+func (s *speaking) serve(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	s.asks++
+	w.Header().Set("X-Origin", "1")
+	w.Header().Set("Set-Cookie", "secret=1")
+	beginEvents(w)
+	for {
+		select {
+		case text, ok := <-s.say:
+			if !ok {
+				return
+			}
+			say(w, "%s", text)
+		case <-r.Context().Done():
+			s.gone <- struct{}{}
+			return
+		}
+	}
+}
+
+func data(from, to int) string {
+	var b strings.Builder
+	for n := from; n <= to; n++ {
+		fmt.Fprintf(&b, "data: event %d\n\n", n)
+	}
+	return b.String()
+}
+
+// takes reads events with sealed ids up to the one that ends with this.
+func (r *reading) takes(want string) (ids []string) {
+	r.Helper()
+	var all strings.Builder
+	for {
+		got, found := unsealed(all.String())
+		if got = strings.ReplaceAll(got, "<id>", ""); got == want {
+			return found
+		}
+		b := make([]byte, 1)
+		if _, err := r.Body.Read(b); err != nil {
+			r.Fatalf("got %q, %v, want %q", got, err, want)
+		}
+		all.Write(b)
+	}
+}
+
+// A stream without any ids, begun by POST: its client's network fails, the origin
+// goes on, and the client goes on where it was.
+func TestDetachedPost(t *testing.T) {
+	for name, method := range map[string]string{"same request": "POST", "GET of the path": "GET"} {
+		t.Run(name, func(t *testing.T) {
+			inHolding(t, keptOn, nil, func(h *holding) {
+				o := newSpeaking(h)
+				c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
+				o.say <- data(1, 3)
+				ids := c.takes(data(1, 3))
+				c.leave()
+				h.wantOutcome("client_gone")
+				o.say <- data(4, 5)
+
+				c = h.ask(method, "/chat", nil, "authorization: A", "last-event-id: "+ids[1])
+				if c.Header.Get("X-Origin") != "1" || c.Header.Get("Set-Cookie") != "" {
+					t.Errorf("header %v", c.Header)
+				}
+				c.takes(data(3, 5))
+				o.say <- data(6, 6)
+				ids = c.takes(data(6, 6))
+				other := h.ask(method, "/chat", nil, "authorization: A", "last-event-id: "+ids[0])
+				o.say <- data(7, 7)
+				c.takes(data(7, 7))
+				other.takes(data(7, 7))
+				other.leave()
+				close(o.say)
+				c.wantEnd("")
+				synctest.Wait()
+
+				// And again after its end.
+				again := h.ask(method, "/chat", nil, "authorization: A", "last-event-id: "+ids[0])
+				again.takes(data(7, 7))
+				again.wantEnd("")
+				if o.asks != 1 {
+					t.Errorf("the origin was asked %d times", o.asks)
+				}
+				h.wantMetric(7, "events_replayed_total", "p")
+				h.wantMetric(0, "streams_active", "hold")
+				if n := h.srv.detached.Load(); n != 0 {
+					t.Errorf("%d streams are still detached", n)
+				}
+			}, detached)
+		})
+	}
+}
+
+// Nobody comes back.
+func TestDetachedForNothing(t *testing.T) {
+	inHolding(t, keptOn, nil, func(h *holding) {
+		o := newSpeaking(h)
+		c := h.ask("POST", "/chat", strings.NewReader("question"))
+		o.say <- data(1, 1)
+		c.takes(data(1, 1))
+		c.leave()
+		elapse(2*time.Minute - time.Second)
+		o.say <- data(2, 2)
+		select {
+		case <-o.gone:
+			t.Error("cancelled too early")
+		default:
+		}
+		elapse(2 * time.Second)
+		<-o.gone
+		h.wantMetric(1, "streams_total", "hold", "client_gone", "p")
+		h.wantMetric(0, "streams_active", "hold")
+	}, detached)
+}
+
+// Who is not kept is cancelled at once: beyond the bound, without detach, and by
+// the rules of MCP from 2026-07-28 on.
+func TestNotDetached(t *testing.T) {
+	for name, c := range map[string]struct {
+		policies string
+		header   string
+		most     int
+	}{
+		"bound":      {keptOn, "x: y", 0},
+		"not wanted": {`- {name: p, mode: hold, ids: sealed}`, "x: y", 2},
+		"MCP":        {keptOn, "mcp-protocol-version: 2026-07-28", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHolding(t, c.policies, nil, func(h *holding) {
+				o := newSpeaking(h)
+				r := h.ask("POST", "/chat", strings.NewReader("question"), c.header)
+				o.say <- data(1, 1)
+				r.takes(data(1, 1))
+				r.leave()
+				<-o.gone
+				h.wantOutcome("client_gone")
+			}, func(opt *Options) { opt.Detached = c.most })
+		})
+	}
+}
+
+// The answer to an MCP client's request is kept without being asked for.
+func TestMCPDetaches(t *testing.T) {
+	inHolding(t, `- {name: p, mode: hold, ids: sealed}`, nil, func(h *holding) {
+		o := newSpeaking(h)
+		header := []string{"mcp-protocol-version: 2025-11-25", "mcp-session-id: s"}
+		c := h.ask("POST", "/mcp", strings.NewReader("{}"), header...)
+		o.say <- data(1, 1)
+		ids := c.takes(data(1, 1))
+		c.leave()
+		synctest.Wait()
+		o.say <- data(2, 2)
+		c = h.ask("GET", "/mcp", nil, append(header, "last-event-id: "+ids[0])...)
+		c.takes(data(2, 2))
+		close(o.say)
+		c.wantEnd("")
+		done := h.ask("GET", "/mcp", nil, append(header, "last-event-id: "+ids[0])...)
+		last := done.takes(data(2, 2))
+		done.wantEnd("")
+		if r := h.ask("GET", "/mcp", nil, append(header, "last-event-id: "+last[0])...); r.StatusCode != http.StatusNoContent {
+			t.Errorf("who has everything got status %d", r.StatusCode)
+		}
+	}, detached)
+}
+
+// Another principal's cursor finds nothing, and the origin hears nothing of it.
+func TestReplayIsForOneClient(t *testing.T) {
+	inHolding(t, keptOn, nil, func(h *holding) {
+		o := newSpeaking(h)
+		h.serve = func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "B" {
+				if r.Header["Last-Event-Id"] != nil {
+					t.Errorf("the origin got %v", r.Header)
+				}
+				w.WriteHeader(http.StatusTeapot)
+				return
+			}
+			o.serve(w, r)
+		}
+		c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
+		o.say <- data(1, 2)
+		ids := c.takes(data(1, 2))
+		c.leave()
+		if r := h.ask("POST", "/chat", nil, "authorization: B", "last-event-id: "+ids[0]); r.StatusCode != http.StatusTeapot {
+			t.Errorf("status %d", r.StatusCode)
+		}
+		close(o.say)
+	}, detached)
+}
+
+// The origin's own ids serve as well, where it is not asked again.
+func TestDetachedWithOriginsIDs(t *testing.T) {
+	inHolding(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding) {
+		o := newSpeaking(h)
+		c := h.ask("POST", "/chat", strings.NewReader("question"))
+		o.say <- ev(1, 2, 3)
+		c.want(ev(1, 2, 3))
+		c.leave()
+		synctest.Wait()
+		o.say <- ev(4)
+		c = h.ask("POST", "/chat", strings.NewReader("question"), "last-event-id: 2")
+		c.want(ev(3, 4))
+		o.say <- ev(5)
+		close(o.say)
+		c.wantEnd(ev(5))
+		if o.asks != 1 {
+			t.Errorf("the origin was asked %d times", o.asks)
+		}
+	}, detached)
+}
+
+// What is lost is not passed off as an end.
+func TestReplayOfWhatBrokeOff(t *testing.T) {
+	inHolding(t, keptOn, sends(data(1, 3), reset), func(h *holding) {
+		c := h.ask("POST", "/chat", strings.NewReader("question"))
+		b, err := io.ReadAll(c.Body)
+		_, ids := unsealed(string(b))
+		if err == nil || len(ids) != 3 {
+			t.Fatalf("%q, %v", b, err)
+		}
+		c = h.ask("GET", "/chat", nil, "last-event-id: "+ids[0])
+		b, err = io.ReadAll(c.Body)
+		got, _ := unsealed(string(b))
+		if want := strings.ReplaceAll(data(2, 3), "data", "<id>data"); err == nil || got != want {
+			t.Errorf("%q, %v, want %q and a cut", got, err, want)
+		}
+	}, detached)
+}

@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"holdfast/test/harness"
+)
+
+const kept = `
+policies:
+- {name: chat, match: {path_prefix: /chat/}, mode: hold, ids: sealed, detach: 1m, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
+- {name: default, heartbeat: 0s}
+`
+
+// TestDetachedStreamGoesOn: the answer to a POST, as language models give it, without
+// any ids. Its client's connection breaks, the model goes on, and the client goes on
+// where it was: with the same request, or a GET.
+func TestDetachedStreamGoesOn(t *testing.T) {
+	t.Parallel()
+	everyWay(t, kept, func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, client harness.Protocol) {
+		for _, method := range []string{http.MethodPost, http.MethodGet} {
+			t.Run("back by "+method, func(t *testing.T) {
+				path := origin.Path("/chat")
+				s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: `{"stream":true}`, Protocol: client, Header: []string{"authorization", "A"}})
+				x := origin.Accept(t, path)
+				if got := x.ReadBody(t); got != `{"stream":true}` {
+					t.Errorf("the origin got %q", got)
+				}
+				x.Stream("x-model", "m")
+				x.Send(bare(1, 3))
+				ids := takeSealed(t, s, "event 3", bare(1, 3))
+				s.Close()
+				x.Send(bare(4, 6))
+
+				back := func(id string) *harness.Stream {
+					return gw.Open(t, path, harness.Request{Method: method, Protocol: client, Header: []string{"authorization", "A", "last-event-id", id}})
+				}
+				s, second := back(ids[1]), back(ids[0])
+				if got := s.Response(t).Header.Get("x-model"); got != "m" {
+					t.Errorf("x-model is %q", got)
+				}
+				takeSealed(t, s, "event 6", bare(3, 6))
+				takeSealed(t, second, "event 6", bare(2, 6))
+				second.Close()
+				x.Send(bare(7, 7))
+				ids = takeSealed(t, s, "event 7", bare(7, 7))
+				x.Send("data: [DONE]\n\n")
+				x.End()
+				takeSealed(t, s, "[DONE]", "data: [DONE]\n\n")
+				s.WantEnd(t)
+
+				// Whoever lost the end of it gets that.
+				s = back(ids[0])
+				takeSealed(t, s, "[DONE]", "data: [DONE]\n\n")
+				s.WantEnd(t)
+				if n := len(origin.Requests(path)); n != 1 {
+					t.Errorf("the origin was asked %d times", n)
+				}
+			})
+		}
+	})
+}
+
+// TestReplayedStreamThatBrokeOff: what the origin did not finish does not look
+// finished to who comes back for it.
+func TestReplayedStreamThatBrokeOff(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	gw := harness.Run(t, origin.URL, kept)
+	path := origin.Path("/chat")
+	s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: "{}"})
+	x := origin.Accept(t, path)
+	x.Stream()
+	x.Send(bare(1, 2))
+	ids := takeSealed(t, s, "event 2", bare(1, 2))
+	x.Abort()
+	s.WantAbort(t)
+	s = gw.Get(t, path, "last-event-id", ids[0])
+	takeSealed(t, s, "event 2", bare(2, 2))
+	s.WantAbort(t)
+}
+
+// TestThousandMissedEvents come back in order, each once.
+func TestThousandMissedEvents(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	gw := harness.Run(t, origin.URL, strings.ReplaceAll(kept, "detach: 1m", "detach: 1m, replay: {events: 1001}"))
+	path := origin.Path("/chat")
+	s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: "{}"})
+	x := origin.Accept(t, path)
+	x.Stream()
+	x.Send(bare(1, 1))
+	id := takeSealed(t, s, "event 1", bare(1, 1))[0]
+	s.Close()
+	x.Send(bare(2, 1001))
+	x.Send("data: [DONE]\n\n")
+	x.End()
+	s = gw.Get(t, path, "last-event-id", id)
+	ids := takeSealed(t, s, "event 1001", bare(2, 1001))
+	takeSealed(t, s, "[DONE]", "data: [DONE]\n\n")
+	s.WantEnd(t)
+	if len(ids) != 1000 {
+		t.Errorf("%d ids", len(ids))
+	}
+}
