@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -112,5 +113,17 @@ func BenchmarkIdle(b *testing.B) {
 			res.Close()
 		}
 		wg.Wait()
+	}
+}
+
+func BenchmarkObserveResponses(b *testing.B) {
+	s := NewStrategy(OpenAIResponses, post("/v1/responses"))
+	observe(s, created)
+	e := Event{Type: []byte("response.output_text.delta"), Data: []byte(fmt.Sprintf(strings.SplitN(delta, " ", 2)[1], 1))}
+	b.SetBytes(int64(len(e.Data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Observe(e)
+		s.(*openAI).last = 0
 	}
 }
