@@ -34,7 +34,7 @@ func inTerminal(t *testing.T, width, height string, command ...string) *terminal
 	}
 	tm := &terminal{t, filepath.Join(dir, "s")}
 	t.Cleanup(func() {
-		_ = exec.Command("tmux", "-S", tm.socket, "kill-server").Run() //nolint:noctx // it ends at once
+		_ = exec.Command("tmux", "-S", tm.socket, "kill-server").Run()
 		_ = os.RemoveAll(dir)
 	})
 	shell := strings.Join(command, " ") + "; echo gone $?; exec cat"
