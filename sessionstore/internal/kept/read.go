@@ -155,7 +155,7 @@ func (lg *Log) After(seq uint64, limits sessionstore.PageLimits) sessionstore.Pa
 }
 
 // Evict frees the oldest segment of the arena. What is safe elsewhere of its records
-// leaves memory; what is not yet moves to a new segment if that makes any room, and
+// leaves memory; what is not yet stays, in a smaller segment, if that makes any room, and
 // is given up otherwise, with all that was before it.
 func (a *Arena) Evict() {
 	seg := a.oldest
@@ -172,10 +172,7 @@ func (a *Arena) Evict() {
 		return
 	}
 	if rest := seg.buf[seg.start:]; len(rest) <= room/2 && lg.resident > lg.oldest {
-		moved := a.newSegment(lg, len(rest))
-		moved.n, moved.buf = seg.n, append(moved.buf, rest...)
-		a.freeSegment(seg)
-		lg.segments[0] = moved
+		a.shrink(seg)
 		return
 	}
 	for lg.oldest < lg.resident {

@@ -118,6 +118,15 @@ func (a *Arena) freeSegment(seg *segment) {
 	}
 }
 
+// shrink gives back the room before a segment's oldest record. The segment keeps
+// its place in the arena: those of a log are in the log's order there.
+func (a *Arena) shrink(seg *segment) {
+	rest := seg.buf[seg.start:]
+	room, _ := classOf(len(rest))
+	a.memory.bytes.Add(int64(room - cap(seg.buf)))
+	seg.buf, seg.start = append(make([]byte, 0, room), rest...), 0
+}
+
 // Oldest says how old the oldest segment is compared to those of other arenas;
 // the less, the older. False: there is none.
 func (a *Arena) Oldest() (order uint64, ok bool) {

@@ -1,6 +1,37 @@
 package kept
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"holdfast/sessionstore"
+)
+
+// TestEvictGetsOn: a store that is over its bound evicts until it is not, so each
+// time has to free something, also where a segment is stored in part.
+func TestEvictGetsOn(t *testing.T) {
+	var memory Memory
+	a := NewArena(&memory)
+	lg := newLog(&sessionstore.Key{Log: sessionstore.LogLimits{Events: 1000}})
+	now := time.Unix(0, 0)
+	wire := make([]byte, 1000)
+	for seq := uint64(1); len(lg.segments) < 6; seq++ {
+		if err := lg.Append(&a, 1, now, []sessionstore.Record{{Seq: seq, Wire: wire}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lg.SetStored(lg.newest - uint64(lg.segments[len(lg.segments)-1].n) - 1) // all but the last of a segment, and what follows
+	for memory.Bytes() > 0 {
+		before := memory.Bytes()
+		a.Evict()
+		if memory.Bytes() >= before {
+			t.Fatalf("%d bytes stay, with %d segments", before, len(lg.segments))
+		}
+		if oldest, ok := a.Oldest(); ok && oldest != lg.segments[0].order {
+			t.Fatalf("the arena's oldest segment is %d, the log's %d", oldest, lg.segments[0].order)
+		}
+	}
+}
 
 func TestSegmentClasses(t *testing.T) {
 	seen := make(map[int]int) // class: size
