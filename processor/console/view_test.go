@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,14 +219,19 @@ func TestWatchSummary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
 		streams := crowd(20, 3)
-		reason := error(nil)
+		var draining atomic.Bool
 		registry := prometheus.NewRegistry()
 		resumes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_resumes_total"}, []string{"result"})
 		ended := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_streams_total"}, []string{"outcome"})
 		active := prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_streams_active"})
 		registry.MustRegister(resumes, ended, active)
 		o.Streams, o.Metrics, o.Version = streams, registry, "v7"
-		o.Ready = func() error { return reason }
+		o.Ready = func() error {
+			if draining.Load() {
+				return errors.New("draining")
+			}
+			return nil
+		}
 		s := serve(t, New(o))
 		time.Sleep(historyStep / 2) // between two samples
 		w := s.watch("?limit=1&with=summary")
@@ -258,7 +264,7 @@ func TestWatchSummary(t *testing.T) {
 		}, point); diff != "" {
 			t.Error(diff)
 		}
-		reason = errors.New("draining")
+		draining.Store(true)
 		if sum := w.until("summary"); sum["ready"] != false || sum["reason"] != "draining" {
 			t.Errorf("%v", sum)
 		}
