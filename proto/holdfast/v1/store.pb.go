@@ -1,6 +1,6 @@
 // What the session stores that outlive a process keep. A stored value is one of
 // these messages, under a key that says which; the keys are the stores' own
-// (docs/adr/0009-record-format.md).
+// (docs/adr/0013-stored-records-and-their-stores.md).
 //
 // Fields are added and never changed or used again; `make lint` compares this
 // file with what was released. What cannot be said so is a v2.
