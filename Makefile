@@ -125,12 +125,17 @@ release-formats: ## Make the formats of stored records, as they are now, those t
 check-generate: ## Fail if generated files are out of date
 	@bash test/tools/check-generate
 
+.PHONY: monitoring
+monitoring: ## Check the alert rules of examples/monitoring with Prometheus's own promtool
+	@command -v promtool >/dev/null || { echo "promtool is needed: install Prometheus (Debian, Ubuntu: apt-get install prometheus)" >&2; exit 1; }
+	cd examples/monitoring && promtool check config --syntax-only prometheus.yaml && promtool check rules alerts.yaml && promtool test rules alerts_test.yaml
+
 .PHONY: demo
 demo: build envoy ## Show it: kill an origin 20 times, plain Envoy beside Holdfast (30 s)
 	$(GO) run ./examples/demo
 
 .PHONY: ci
-ci: lint check-generate test race sim fuzz cover e2e-load clients chaos-short ## Everything that a change must pass
+ci: lint check-generate test race sim fuzz cover e2e-load clients chaos-short monitoring ## Everything that a change must pass
 
 .PHONY: clean
 clean: ## Remove what was built; the Envoy in .tools stays

@@ -9,7 +9,9 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,7 +65,7 @@ func gather() ([]family, error) {
 	if err != nil {
 		return nil, err
 	}
-	registry := prometheus.NewRegistry()
+	registry := &recorder{Registry: prometheus.NewRegistry()}
 	store := memory.New(memory.Options{})
 	if _, err := processor.NewServer(processor.Options{Policies: policies, Store: store, Registerer: registry}); err != nil {
 		return nil, err
@@ -84,7 +86,80 @@ func gather() ([]family, error) {
 		}
 		families = append(families, f)
 	}
+	families, err = registry.complete(families)
+	slices.SortFunc(families, func(a, b family) int { return strings.Compare(a.name, b.name) })
+	return families, err
+}
+
+// recorder also remembers the collectors, for a metric that has no value before
+// there is something to tell is not gathered.
+type recorder struct {
+	*prometheus.Registry
+
+	collectors []prometheus.Collector
+}
+
+// Register implements prometheus.Registerer.
+func (r *recorder) Register(c prometheus.Collector) error {
+	r.collectors = append(r.collectors, c)
+	return r.Registry.Register(c)
+}
+
+// MustRegister implements prometheus.Registerer.
+func (r *recorder) MustRegister(cs ...prometheus.Collector) {
+	r.collectors = append(r.collectors, cs...)
+	r.Registry.MustRegister(cs...)
+}
+
+// described is how a Desc shows itself; it has no other way.
+var described = regexp.MustCompile(`^Desc\{fqName: ("(?:[^"\\]|\\.)*"), help: ("(?:[^"\\]|\\.)*"), .*variableLabels: \{([^}]*)\}\}$`)
+
+// complete adds what is registered and has no value yet.
+func (r *recorder) complete(families []family) ([]family, error) {
+	known := map[string]bool{}
+	for _, f := range families {
+		known[f.name] = true
+	}
+	for _, c := range r.collectors {
+		descs := make(chan *prometheus.Desc, 16)
+		go func() { c.Describe(descs); close(descs) }()
+		for d := range descs {
+			f, err := familyOf(d)
+			if err != nil {
+				return nil, err
+			}
+			if !known[f.name] {
+				known[f.name] = true
+				families = append(families, f)
+			}
+		}
+	}
 	return families, nil
+}
+
+func familyOf(d *prometheus.Desc) (family, error) {
+	m := described.FindStringSubmatch(d.String())
+	if m == nil {
+		return family{}, fmt.Errorf("a Desc no longer looks as it did: %s", d)
+	}
+	name, err := strconv.Unquote(m[1])
+	if err != nil {
+		return family{}, err
+	}
+	help, err := strconv.Unquote(m[2])
+	if err != nil {
+		return family{}, err
+	}
+	f := family{name: name, help: help, kind: "gauge", labels: map[string][]string{}}
+	if strings.HasSuffix(name, "_total") {
+		f.kind = "counter"
+	}
+	for label := range strings.SplitSeq(m[3], ",") {
+		if label != "" {
+			f.labels[label] = nil
+		}
+	}
+	return f, nil
 }
 
 const head = `<!-- Made by ` + "`make generate`" + ` from the metrics the processor registers. Change the code, not this page. -->
@@ -92,7 +167,8 @@ const head = `<!-- Made by ` + "`make generate`" + ` from the metrics the proces
 # Metrics
 
 ` + "`GET /metrics`" + ` on the admin port, in Prometheus's text format. Beside these there are the usual ` + "`go_*`" + ` and
-` + "`process_*`" + `. Every label is a closed set; ` + "`policy`" + ` is a policy's name, so that their number is in your hands.
+` + "`process_*`" + `. Every label is a closed set, but for ` + "`policy`" + ` and ` + "`target`" + `, which are as many as you have. Alert rules and a
+dashboard that use them are in [examples/monitoring](../examples/monitoring/).
 
 | metric | kind | labels | meaning |
 | --- | --- | --- | --- |
@@ -135,8 +211,11 @@ func render(w io.Writer, families []family) {
 	fmt.Fprint(w, labelsHead)
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		what := code(slices.Sorted(maps.Keys(values[name])))
-		if name == "policy" {
+		switch name {
+		case "policy":
 			what = "names of policies in the configuration"
+		case "target":
+			what = "addresses of upstream hosts that streams came from lately, as Envoy names them"
 		}
 		fmt.Fprintf(w, "| `%s` | %s |\n", name, what)
 	}
