@@ -117,10 +117,11 @@ func (m *Machine) eventForwarded(ev *sse.Event, id []byte, named bool) {
 
 // fragmentArrived takes in a piece of an event that is too large to be held.
 func (m *Machine) fragmentArrived(ev *sse.Event) fate {
-	switch {
-	case m.proof != nil && m.proof.skipping:
+	if m.proof != nil && m.proof.skipping {
 		return leftOut
-	case m.proof != nil && !m.oversize:
+	}
+	m.keepLarge(ev)
+	if m.proof != nil && !m.oversize {
 		if f := m.largeContinues(ev); f != forwarded {
 			return f
 		}
@@ -138,7 +139,7 @@ func (m *Machine) fragmentArrived(ev *sse.Event) fate {
 func (m *Machine) largeEnded(ev *sse.Event) fate {
 	if m.proof != nil && m.proof.skipping {
 		m.proof.skipping = false
-		m.ended = true
+		m.ended, m.large = true, nil
 		if m.tracked(ev) {
 			m.counts.Duplicates++
 		}
@@ -146,6 +147,10 @@ func (m *Machine) largeEnded(ev *sse.Event) fate {
 	}
 	m.oversize = false
 	m.blockEnded(ev)
+	m.large = nil
+	if id, _ := m.identify(ev); m.proof != nil && len(id) > 0 {
+		m.proof = nil // it was new, as could be seen before its id came
+	}
 	return forwarded
 }
 

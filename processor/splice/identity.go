@@ -8,29 +8,30 @@ import (
 
 // Entries of the tracker. Told apart by id alone, an entry is a 64-bit hash of
 // the id. Otherwise its upper half, the name, is a hash of the id and its lower
-// half one of the content; an event without an id has the name 0. A repeat has
-// to match in all 64 bits either way.
-
-// oversizeContent stands for the content of an event that streamed through
-// without ever being held as a whole.
-const oversizeContent uint32 = 0
+// half one of the content. An event without an id has the name 0 either way, or
+// it would be told apart from none of its kind. A repeat has to match in all 64
+// bits.
 
 // entry returns the tracker's entry for an event.
 func (m *Machine) entry(ev *sse.Event, id []byte) uint64 {
 	switch {
+	case len(id) == 0:
+		return m.content(ev)
 	case m.policy.byIDAlone() && ev.HasData:
 		return m.key.alone(id)
 	case m.policy.byIDAlone():
 		return m.key.bare(id)
 	}
-	content := oversizeContent
+	return m.key.name(id) | m.content(ev)
+}
+
+// content returns the lower half of an entry.
+func (m *Machine) content(ev *sse.Event) uint64 {
+	p := m.large
 	if ev.Part == sse.Whole {
-		content = uint32(m.key.sum(domainContent, contentOf(ev)))
+		p = contentOf(ev)
 	}
-	if len(id) == 0 {
-		return uint64(content)
-	}
-	return m.key.name(id) | uint64(content)
+	return uint64(uint32(m.key.sum(domainContent, p)))
 }
 
 // alone is the entry of an id that needs no content.

@@ -2,6 +2,7 @@ package splice
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ type Machine struct {
 	phase   Phase
 
 	identity *identity // nil: the id field
+	large    []byte    // how an event that is too large to be held begins, while it is not over
 
 	partial    bool // the client had events before the window's first
 	ackedAgain bool // the id that the client came with has come again; see State
@@ -243,7 +245,7 @@ func (m *Machine) firstBytes(now time.Time) {
 
 func (m *Machine) freshScanner() {
 	m.scanner = sse.NewScanner(m.policy.eventBytes())
-	m.fate, m.begun = forwarded, false
+	m.fate, m.begun, m.large = forwarded, false, nil
 }
 
 // upstreamEnded goes on with another attempt, if the end may not be the stream's
@@ -310,7 +312,7 @@ func (m *Machine) endAsUpstream(c Cause) {
 		m.out.insert(m.tail())
 	case c == CleanEnd:
 		m.endProof()
-		m.out.insert(r.tail)
+		m.out.insert(m.keptTail())
 	}
 	complete := c == CleanEnd && (m.passing || m.complete())
 	if r.pending {
@@ -535,23 +537,41 @@ func (m *Machine) Held() []byte {
 		return nil
 	}
 	if m.proof != nil || len(m.resume.tail) > 0 {
-		return m.resume.tail
+		return m.keptTail()
 	}
 	return m.tail()
 }
 
-// tail returns the unfinished block of the present attempt. A byte order mark
-// before it is left out where it would not be the first thing in the client's
-// stream, and so is the beginning of one.
+// tail returns the unfinished block of the present attempt.
 func (m *Machine) tail() []byte {
 	tail := m.scanner.Held()
-	switch {
-	case m.begun || m.counts.BytesOut == 0 && m.out.empty():
+	if m.proof != nil && len(m.proof.large) > 0 {
+		tail = slices.Concat(m.proof.large, tail)
+	}
+	if m.begun {
 		return tail
-	case len(tail) < len(byteOrderMark) && strings.HasPrefix(byteOrderMark, string(tail)):
+	}
+	return m.unmarked(tail)
+}
+
+// keptTail returns that of the attempt that was there before, as it is to be sent.
+func (m *Machine) keptTail() []byte {
+	if m.resume.tailFirst {
+		return m.unmarked(m.resume.tail)
+	}
+	return m.resume.tail
+}
+
+// unmarked leaves out the byte order mark that a response may begin with, or the
+// beginning of one, where it would not be the first thing in the client's stream.
+func (m *Machine) unmarked(b []byte) []byte {
+	switch {
+	case m.counts.BytesOut == 0 && m.out.empty():
+		return b
+	case len(b) < len(byteOrderMark) && strings.HasPrefix(byteOrderMark, string(b)):
 		return nil
 	}
-	return bytes.TrimPrefix(tail, []byte(byteOrderMark))
+	return bytes.TrimPrefix(b, []byte(byteOrderMark))
 }
 
 // reached reports whether a time that is set has come.

@@ -22,6 +22,8 @@ type proofState struct {
 	suspects int  // events that are not in the window, and may be older than it
 	skipping bool // within an oversized piece that is left out
 
+	large []byte // how an oversized event begins, of which too little is known yet
+
 	held heldState
 }
 
@@ -191,57 +193,4 @@ func (m *Machine) unproven(id []byte) fate {
 		m.close(Cut, true)
 	}
 	return leftOut
-}
-
-// largeContinues decides about the first piece of a comment or an event that is
-// too large to be held. If its id comes in time, that tells; if not, nothing does.
-func (m *Machine) largeContinues(ev *sse.Event) fate {
-	raw := ev.Raw
-	if ev.BOM {
-		raw = raw[len(byteOrderMark):]
-	}
-	switch {
-	case len(raw) == 0:
-		return leftOut // a mark on its own
-	case raw[0] == ':':
-		m.proof.skipping = true // too large to be a keep-alive
-		return leftOut
-	}
-	head := sse.NewScanner(len(raw) + 8)
-	for i := len(raw); i > 0; i-- {
-		if c := raw[i-1]; c == '\n' || c == '\r' {
-			head.Feed(raw[:i:i])
-			for ok := true; ok; _, ok = head.Next() {
-			}
-			break
-		}
-	}
-	id := m.largeID(head)
-	if len(id) == 0 {
-		return m.unproven(nil)
-	}
-	// Its content is not known, and the window has none of it either.
-	e := m.nameOf(id)
-	if !m.policy.byIDAlone() {
-		e |= uint64(oversizeContent)
-	}
-	f := m.namedContinues(id, e)
-	if m.proof != nil {
-		m.proof.skipping = f == leftOut
-	}
-	return f
-}
-
-// largeID returns the id among the lines in s.
-func (m *Machine) largeID(s *sse.Scanner) []byte {
-	if m.identity != nil {
-		return nil
-	}
-	s.Feed([]byte("\n\n"))
-	for {
-		ev, ok := s.Next()
-		if !ok || ev.Part == sse.Whole {
-			return ev.ID
-		}
-	}
 }

@@ -45,6 +45,7 @@ type resumeState struct {
 	heard     bool      // current has sent something
 	anew      bool      // next is the client's own request once more
 	tailOf    ending    // whose tail it is
+	tailFirst bool      // it is all that its attempt has sent
 
 	from uint64 // position of what next was asked for; see proof.go
 	tail []byte // what an attempt that is over ended in, until something new takes its place
@@ -235,12 +236,11 @@ func (m *Machine) dial() {
 // leaveAttempt forgets where the attempt that is over was, but for its tail: it is
 // all there is if no other attempt brings something new.
 func (m *Machine) leaveAttempt(clean bool) {
-	r := &m.resume
 	switch tail := m.tail(); {
 	case m.proof == nil && clean:
-		r.setTail(tail, endedWhole)
+		m.keepTail(tail, endedWhole)
 	case m.proof == nil && len(tail) > 0:
-		r.setTail(tail, brokeOff)
+		m.keepTail(tail, brokeOff)
 	case m.proof != nil && clean:
 		m.endProof()
 	}
@@ -248,8 +248,9 @@ func (m *Machine) leaveAttempt(clean bool) {
 	m.freshScanner()
 }
 
-func (r *resumeState) setTail(tail []byte, of ending) {
-	r.tail, r.tailOf = append([]byte(nil), tail...), of
+func (m *Machine) keepTail(tail []byte, of ending) {
+	r := &m.resume
+	r.tail, r.tailOf, r.tailFirst = append([]byte(nil), tail...), of, !m.begun
 }
 
 // dropTail takes in that something new has come instead.
@@ -259,7 +260,7 @@ func (r *resumeState) dropTail() { r.tail, r.tailOf = nil, brokeOff }
 // client has had a whole response before, its tail is the one that counts.
 func (m *Machine) endProof() {
 	if m.resume.tailOf != endedWhole {
-		m.resume.setTail(m.rest(m.tail()), endedUnproven)
+		m.keepTail(m.rest(m.tail()), endedUnproven)
 	}
 }
 
@@ -302,7 +303,7 @@ func (m *Machine) tailIsNew(tail []byte) bool {
 // giveUp admits the cut.
 func (m *Machine) giveUp() {
 	if m.resume.tailOf != endedUnproven {
-		m.out.insert(m.resume.tail)
+		m.out.insert(m.keptTail())
 	}
 	m.close(Cut, true)
 }
@@ -320,7 +321,7 @@ func (m *Machine) marked() bool { return len(m.policy.Complete) > 0 }
 // endOfOrigin ends the stream as the origin has ended it.
 func (m *Machine) endOfOrigin() {
 	if m.resume.tailOf != brokeOff {
-		m.out.insert(m.resume.tail)
+		m.out.insert(m.keptTail())
 	}
 	m.closeComplete(false)
 }

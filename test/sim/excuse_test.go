@@ -56,20 +56,17 @@ func (v *visiting) excuse(at time.Duration) string {
 		since = v.arrived(b)
 		break
 	}
-	if tries := len(attempts) - 1 - progress + 2*int(v.w.origin.outages.Load()); tries >= p.Backoff.Retries {
+	// A client that reads slowly has it long after the upstream was lost.
+	a := attempts[progress]
+	lost := min(since, max(v.began, a.wroteAt))
+	if a.end != "" && a.plan.End != stalls && a.plan.End != hums {
+		lost = min(a.endedAt, at)
+	}
+	if tries := len(attempts) - 1 - progress + v.w.origin.refusedSince(min(lost, since)); tries >= p.Backoff.Retries {
 		return "too many tries"
 	}
-	lost := at
-	for _, a := range attempts[progress:] {
-		if a.end != "" && a.endedAt >= since {
-			lost = min(lost, a.endedAt)
-		}
-	}
-	if attempts[len(attempts)-1].end == "" || attempts[progress].plan.End == stalls || attempts[progress].plan.End == hums {
-		lost = since
-	}
 	wait := time.Duration(float64(max(p.Backoff.Max.Std(), 20*time.Second)) * (1 + p.Backoff.Jitter))
-	if at-max(lost, since)+wait >= p.HoldFor.Std() {
+	if at-lost+wait >= p.HoldFor.Std() {
 		return "too long"
 	}
 	return ""

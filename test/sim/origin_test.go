@@ -8,10 +8,10 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,10 +29,9 @@ type origin struct {
 	http *http.Server
 	wire *wire
 
-	mu    sync.Mutex
-	until time.Time // no connection can be made before
-
-	outages atomic.Int64
+	mu      sync.Mutex
+	until   time.Time       // no connection can be made before
+	refused []time.Duration // when one was asked for
 }
 
 // request is what a client asks for, and whose it is.
@@ -52,6 +51,7 @@ type attempt struct {
 	plan   plan
 
 	wrote   strings.Builder
+	wroteAt time.Duration // the last of it
 	fresh   bool // it has sent a whole entry with an id that no attempt before has
 	cut     *entry
 	end     string // how it ended, in words; empty: it has not
@@ -74,11 +74,21 @@ func newOrigin(w *world) *origin {
 func (o *origin) dial(ctx context.Context) (net.Conn, error) {
 	o.mu.Lock()
 	away := time.Now().Before(o.until)
+	if away {
+		o.refused = append(o.refused, o.w.now())
+	}
 	o.mu.Unlock()
 	if away {
 		return nil, errRefused
 	}
 	return o.wire.dial(ctx)
+}
+
+// refusedSince is how many connections were asked for and could not be made.
+func (o *origin) refusedSince(at time.Duration) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.refused) - sort.Search(len(o.refused), func(i int) bool { return o.refused[i] >= at })
 }
 
 // ServeHTTP implements http.Handler.
@@ -217,7 +227,6 @@ func (s *serving) answer() {
 	case unreachable:
 		s.o.mu.Lock()
 		s.o.until = time.Now().Add(time.Second)
-		s.o.outages.Add(1)
 		s.o.mu.Unlock()
 		s.kill()
 	case hangs:
@@ -403,6 +412,7 @@ func (s *serving) took(piece string, sent int, marks map[int]*entry) {
 		}
 	}
 	s.a.wrote.WriteString(piece)
+	s.a.wroteAt = s.o.w.now()
 }
 
 // isNew says whether an entry comes after what the client has by its own word.
