@@ -52,7 +52,7 @@ type attempt struct {
 
 	wrote   strings.Builder
 	wroteAt time.Duration // the last of it
-	fresh   bool // it has sent a whole entry with an id that no attempt before has
+	fresh   bool          // it has sent a whole entry with an id that no attempt before has
 	cut     *entry
 	end     string // how it ended, in words; empty: it has not
 	endedAt time.Duration
