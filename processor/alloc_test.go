@@ -101,8 +101,8 @@ func allocationsPerChunk(t *testing.T, policies string) {
 		p.in = chunks[i]
 		i++
 		err := st.g.RecvMsg(&st.req)
-		if done, err := st.received(err); done || err != nil {
-			t.Fatal(done, err)
+		if st.received(err) {
+			t.Fatal(st.status)
 		}
 	})
 	if got > 3 {
@@ -148,8 +148,8 @@ func benchmarkChunk(b *testing.B, policies string) {
 		p.in = chunks[i%len(chunks)]
 		i++
 		err := st.g.RecvMsg(&st.req)
-		if done, err := st.received(err); done || err != nil {
-			b.Fatal(done, err)
+		if st.received(err) {
+			b.Fatal(st.status)
 		}
 	}
 	st.alarm.stop()

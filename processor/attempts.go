@@ -377,6 +377,8 @@ func (st *stream) over(n splice.Attempt, res *upstream.Response, err error) {
 // attend does the handler's part of an owned stream: it reads one attempt after
 // the other until done, or until the client leaves.
 func (st *stream) attend(first *upstream.Response, done <-chan struct{}) {
+	defer st.leaveBehind()
+	defer st.contain()
 	st.read(0, first)
 	for {
 		select {
@@ -389,11 +391,9 @@ func (st *stream) attend(first *upstream.Response, done <-chan struct{}) {
 		case b := <-st.origin.bodies:
 			st.read(b.n, b.res)
 		case <-done:
-			st.leaveBehind()
 			return
 		case <-st.ctx.Done():
 			st.leave()
-			st.leaveBehind()
 			return
 		}
 	}

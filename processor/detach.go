@@ -93,6 +93,7 @@ func (st *relayed) runLoose(res *upstream.Response) {
 
 // clientLeft lets the stream go on without its client, if it may.
 func (st *relayed) clientLeft() {
+	defer st.contain()
 	st.gate.lock()
 	defer st.gate.unlock()
 	if st.ended {
@@ -118,6 +119,7 @@ func (st *relayed) clientLeft() {
 // forsaken gives clients time to come back.
 func (st *relayed) forsaken() {
 	st.life.timer = time.AfterFunc(st.life.spared, func() {
+		defer st.contain()
 		st.gate.lock()
 		defer st.gate.unlock()
 		if !st.ended && st.readers == 0 {

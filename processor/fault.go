@@ -144,13 +144,17 @@ func (st *stream) inspect(f func(m machine)) (ok bool) {
 }
 
 // contain is deferred where a goroutine deals with one stream, and a panic that
-// nobody caught would end the process with all the others. Nobody can say what has
-// become of the stream: its client is cut off.
+// nobody caught would end the process with all the others (grpc-go recovers from
+// none of its handlers'). Nobody can say what has become of the stream: its client is
+// cut off.
 func (st *stream) contain() {
-	r := recover()
-	if r == nil {
-		return
+	if r := recover(); r != nil {
+		st.cutOff(r)
 	}
+}
+
+// cutOff ends a stream of which a panic has left nobody knows what.
+func (st *stream) cutOff(r any) {
 	st.complainOfFault("internal fault; the stream is cut", r)
 	defer func() {
 		if r := recover(); r != nil {

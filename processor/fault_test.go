@@ -137,6 +137,82 @@ func TestFaultIsContained(t *testing.T) {
 	})
 }
 
+// spoil makes the client's side of the one stream there is fail from now on.
+func (w *world) spoil() {
+	w.Helper()
+	synctest.Wait()
+	w.srv.live.Each(func(_ live.ID, s live.Source) {
+		var st *stream
+		switch s := s.(type) {
+		case *inlined:
+			st = &s.stream
+		case *immediate:
+			st = &s.stream
+		case *relayed:
+			st = &s.stream
+		}
+		st.gate.lock()
+		defer st.gate.unlock()
+		st.out = raging{st.out}
+	})
+}
+
+// The same where the goroutine is a handler's.
+func TestFaultInHandler(t *testing.T) {
+	wantContained := func(h *holding) {
+		h.wantOutcome("cut")
+		if n := h.logs.FilterMessageSnippet("the stream is cut").Len(); n != 1 {
+			t.Errorf("%d lines about the fault, want 1", n)
+		}
+		if n := h.srv.live.Len(); n != 0 {
+			t.Errorf("%d streams are still known", n)
+		}
+		if n := h.dialer.Stats().Live; n != 0 {
+			t.Errorf("%d fetches are open", n)
+		}
+	}
+	said := func(o *speaking) { o.say <- ev(2) }
+	t.Run("inline", func(t *testing.T) {
+		inHolding(t, `- {name: p, mode: inline}`, nil, func(h *holding) {
+			e := h.stream("GET", "/")
+			e.chunk(ev(1))
+			e.wantBody(ev(1))
+			h.spoil()
+			e.chunk(ev(2))
+			e.wantReset()
+			wantContained(h)
+		})
+	})
+	t.Run("immediate", func(t *testing.T) {
+		inHolding(t, direct, nil, func(h *holding) {
+			o := newSpeaking(h)
+			e := h.dial()
+			e.hold("GET", "/")
+			e.wantHeaders("200")
+			o.say <- ev(1)
+			e.wantImmediate(ev(1), false)
+			h.spoil()
+			said(o)
+			e.wantReset()
+			wantContained(h)
+		})
+	})
+	for name, policy := range map[string]string{"relay": held, "relay, may be detached": keptOn} {
+		t.Run(name, func(t *testing.T) {
+			inHolding(t, policy, nil, func(h *holding) {
+				o := newSpeaking(h)
+				r := h.ask("GET", "/", nil)
+				o.say <- ": hello\n\n"
+				r.want(": hello\n\n")
+				h.spoil()
+				said(o)
+				r.wantCut("")
+				wantContained(h)
+			}, detached)
+		})
+	}
+}
+
 // A fault of the core costs the client nothing: it gets every byte of the
 // origin, in order, as if we were not there.
 func TestFaultPassesOn(t *testing.T) {

@@ -23,7 +23,7 @@ type inlined struct {
 	g      grpc.ServerStream
 	req    wire.Request  // the handler's, with or without the gate
 	from   *wire.Request // req while the handler deals with it; nil in every other goroutine
-	status error         // what the handler returns once the stream has ended
+	status error         // what the handler returns once the stream has ended; the handler's own
 
 	begun    bool // a chunk has come: before that Envoy takes none from us
 	trailers bool // the origin ended with trailers, which Envoy holds back for us
@@ -62,13 +62,20 @@ func (st *inlined) run() error {
 		if st.origin != nil {
 			st.origin.got()
 		}
-		if done, err := st.received(err); done {
-			return err
+		if st.received(err) {
+			return st.status
 		}
 	}
 }
 
-func (st *inlined) received(err error) (done bool, _ error) {
+// received deals with what Envoy has sent; done says that the handler is to return.
+func (st *inlined) received(err error) (done bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			st.cutOff(r)
+			done = true
+		}
+	}()
 	st.gate.lock()
 	defer st.gate.unlock()
 	defer st.req.Free()
@@ -81,7 +88,7 @@ func (st *inlined) received(err error) (done bool, _ error) {
 		st.message()
 		st.from = nil
 	}
-	return st.ended, st.status
+	return st.ended
 }
 
 func (st *inlined) message() {
