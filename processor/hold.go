@@ -2,6 +2,8 @@ package processor
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -65,10 +67,21 @@ func (x *exchange) holds(r *request) bool {
 		return false // there is no event stream in these
 	}
 	now := s.now().UnixNano()
-	if now < s.wayLost.Load() {
+	switch {
+	case now < s.wayLost.Load():
 		return false // there is, just now, no way to fetch
+	case x.relays():
+		return r.relayable()
 	}
-	return x.relays() || now >= s.immediates.until.Load()
+	return now >= s.immediates.until.Load()
+}
+
+// relayable says whether the relay listener can be sent this request. net/http takes
+// none whose path has a percent sign that escapes nothing, or whose authority has user
+// information; Envoy and many origins do.
+func (r *request) relayable() bool {
+	_, err := url.ParseRequestURI(r.path)
+	return err == nil && !strings.Contains(r.host, "@")
 }
 
 // relays says whether that is done by sending the request to the relay listener.

@@ -390,6 +390,54 @@ func TestRelayInformation(t *testing.T) {
 	})
 }
 
+// A 304 may tell the length of what it does not send.
+func TestRelayNotModified(t *testing.T) {
+	inHolding(t, held, notModified, func(h *holding) {
+		r := h.ask("GET", "/", nil)
+		if r.StatusCode != http.StatusNotModified || r.Header.Get("Content-Length") != "1234" {
+			t.Errorf("status %d, %v", r.StatusCode, r.Header)
+		}
+		// This client misses the body, but it does not see a reset.
+		if _, err := io.ReadAll(r.Body); err != io.ErrUnexpectedEOF { //nolint:errorlint // exactly that
+			t.Error(err)
+		}
+	})
+}
+
+func notModified(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "1234")
+	w.WriteHeader(http.StatusNotModified)
+}
+
+// What net/http would refuse is not sent to a listener of its: Envoy takes it, and so
+// may the origin.
+func TestRelayLeavesOutWhatItCannotServe(t *testing.T) {
+	inHolding(t, `- {name: p, mode: hold, resume: none}`, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, func(h *holding) {
+		for _, path := range []string{"/100%", "/a%zz?b=1"} {
+			e := h.stream("GET", path)
+			e.end(ev(1))
+			e.wantEnd(ev(1))
+			if mode := h.ended()["mode"]; mode != "inline" {
+				t.Errorf("%s: mode %v", path, mode)
+			}
+		}
+		m := requestMessage("GET", "/")
+		for _, f := range m.GetRequestHeaders().GetHeaders().GetHeaders() {
+			if f.GetKey() == ":authority" {
+				f.RawValue = []byte("user@example.test")
+			}
+		}
+		e := h.dial()
+		if a := e.ask(m); a.GetRequestHeaders().GetResponse().GetClearRouteCache() {
+			t.Errorf("an authority with user information is sent there: %v", a)
+		}
+		e.leave()
+		if r := h.ask("GET", "/?q=%zz", nil); r.StatusCode != http.StatusTeapot {
+			t.Errorf("status %d", r.StatusCode)
+		}
+	})
+}
+
 func TestRelayRefusesWithoutTicket(t *testing.T) {
 	inHolding(t, held, func(http.ResponseWriter, *http.Request) { t.Error("the request went on") }, func(h *holding) {
 		good := h.ticket("GET", "/a")

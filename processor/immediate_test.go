@@ -127,6 +127,18 @@ func TestImmediateTrailersAndCut(t *testing.T) {
 	})
 }
 
+func TestImmediateNotModified(t *testing.T) {
+	inHolding(t, direct, notModified, func(h *holding) {
+		e := h.dial()
+		e.hold("GET", "/")
+		if got := e.wantHeaders("304"); got["content-length"] != "1234" {
+			t.Errorf("headers %v", got)
+		}
+		e.wantImmediate("", true)
+		e.wantClosed()
+	})
+}
+
 func TestImmediateAsItIs(t *testing.T) {
 	inHolding(t, direct, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/cut" {

@@ -210,6 +210,14 @@ func (d *Dialer) fetch(ctx context.Context, r *Request) (*Response, error) {
 	}
 	d.live.Add(1)
 	StripHopByHop(hr.Header)
+	if hr.StatusCode == http.StatusNotModified {
+		// "A server MAY send a Content-Length header field in a 304 (Not Modified)
+		// response to a conditional GET request", of the body that it does not send:
+		// https://www.rfc-editor.org/rfc/rfc9110#section-8.6. The transport would
+		// miss that body.
+		_ = hr.Body.Close()
+		hr.Body, hr.ContentLength = http.NoBody, 0
+	}
 	res := &Response{
 		Status: hr.StatusCode, Header: hr.Header, Length: hr.ContentLength,
 		ctx: ctx, cancel: cancel, res: hr, d: d, conn: conn, uploads: r.Body != nil,
