@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -64,18 +65,33 @@ func (r *receipts) behind() int64 {
 }
 
 // wait waits until the client is no more than limit behind, or returns ctx's
-// error. Nobody waits for a first report, which may never come.
+// error. Nobody waits for a first report, which may never come, nor for long where
+// they have ceased to come: while a stream lasts there is one every two seconds, even
+// if its client has read nothing since the last.
 func (r *receipts) wait(ctx context.Context, limit int64) error {
 	latest := r.latest.Load()
-	for limit > 0 && latest != nil && latest.onWire.Load() > 0 && r.behind() > limit {
+	if limit <= 0 || latest == nil || latest.onWire.Load() == 0 || r.behind() <= limit {
+		return nil
+	}
+	ceased := time.NewTimer(receiptPatience)
+	defer ceased.Stop()
+	for latest.onWire.Load() > 0 && r.behind() > limit {
 		select {
 		case <-latest.news:
+			ceased.Reset(receiptPatience)
+		case <-ceased.C:
+			latest.onWire.Store(0) // as before the first
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
 }
+
+// receiptPatience is how long after a report there will be no other one. Envoy sends
+// them over a connection of their own, which may break, and then lead to another
+// replica.
+const receiptPatience = 20 * time.Second
 
 // ask says whether the next message has to change whether Envoy reports, and to
 // what.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A stream asks when it is ahead, waits when it is too far ahead of a client that
@@ -66,6 +67,50 @@ func TestReceipts(t *testing.T) {
 			if err := r.wait(ctx, limit); err != nil && !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// Reports that cease to come do not stop a stream, those that tell of no progress do.
+func TestReceiptsCease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r receipts
+		p := newPace(1000, 1000)
+		limit := p.ahead()
+		r.sent = 2000
+		r.ask(limit)
+		r.report(1500)
+		r.sent = 100_000
+		over := make(chan error, 1)
+		go func() { over <- r.wait(t.Context(), limit) }()
+		for range 60 {
+			elapse(2 * time.Second)
+			r.report(1500)
+		}
+		select {
+		case err := <-over:
+			t.Fatalf("it goes on although the client reads nothing: %v", err)
+		default:
+		}
+		elapse(receiptPatience + time.Second)
+		select {
+		case err := <-over:
+			if err != nil {
+				t.Fatal(err)
+			}
+		default:
+			t.Fatal("it waits for ever")
+		}
+		if err := r.wait(t.Context(), limit); err != nil {
+			t.Error(err)
+		}
+		r.report(99_000) // here they are again
+		r.sent = 200_000
+		go func() { over <- r.wait(t.Context(), limit) }()
+		elapse(time.Second)
+		r.report(199_000)
+		if err := <-over; err != nil {
+			t.Error(err)
 		}
 	})
 }
