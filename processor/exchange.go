@@ -6,7 +6,7 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
-	"strings"
+	"strconv"
 
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -50,7 +50,6 @@ type exchange struct {
 
 	method, path, upstream string // path without its query
 	returns                returning
-	endsSession            bool // DELETE of an MCP session
 
 	target   health.Target // who answers
 	head     headers       // the request's, while its continuation may have to be asked for
@@ -185,7 +184,6 @@ func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err er
 	}
 	x.policy = policy
 	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), h.Attribute("xds.cluster_name")
-	x.endsSession = r.method == http.MethodDelete && x.id.source.Name == mcpSession
 	x.marks = policy.Mode != config.ModeObserve && x.peekable() && repeatable(policy, &r)
 	a := x.srv.answers.request
 	switch identity := policy.Mode != config.ModeObserve && r.wantsEvents(); {
@@ -228,7 +226,7 @@ func (x *exchange) responseHeaders(h *wire.Headers) (runner, error) {
 	response := headers(h.Fields)
 	why := bypassNoRequest
 	if x.policy != nil {
-		if x.endsSession && strings.HasPrefix(response.get(":status"), "2") {
+		if status, err := strconv.Atoi(response.get(":status")); err == nil && x.id.closedBy(x.method, status) {
 			x.srv.store.drop(x.g.Context(), x.id.session())
 		}
 		why = judge(response, h.EndOfStream, x.method == http.MethodHead)

@@ -78,6 +78,9 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		return nil, true, nil
 	}
 	target := takeTarget(res.Header)
+	if x.id.closedBy(r.method, res.Status) {
+		s.store.drop(x.g.Context(), x.id.session())
+	}
 	why := judgeResponse(r.method, res)
 	if why == bypassNone && s.open.draining.Load() {
 		why = bypassDraining

@@ -134,6 +134,9 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		return nil, nil
 	}
 	target := takeTarget(res.Header)
+	if policy != nil && id.closedBy(r.Method, res.Status) {
+		s.store.drop(r.Context(), id.session())
+	}
 	if policy == nil || s.open.draining.Load() {
 		s.relayPlain(w, res)
 		return nil, nil
@@ -152,7 +155,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	}
 	st.origin.hold(s.now(), res, target)
 	b := beginning{id: &id, known: st, returning: back, owned: true}
-	if s.store.records != nil && policy.Replay.Events > 0 && (policy.Sealed || st.life != nil) {
+	if s.store.records != nil && policy.Replay.Events > 0 && (policy.Sealed || st.life != nil && !id.anonymous()) {
 		b.header = res.Header
 	}
 	begun := st.begin(b)

@@ -84,7 +84,7 @@ func (s *Server) locate(r *http.Request, p *boundPolicy, id *identity, back *ret
 		}, place, true
 	}
 	req := upstream.Request{Method: r.Method, Header: r.Header}
-	if s.detaches(p, &req) == 0 {
+	if id.anonymous() || s.detaches(p, &req) == 0 {
 		return sessionstore.Position{}, seal.Cursor{}, false
 	}
 	at, err := s.store.seek(r.Context(), id.session(), id.line, back.cursor)

@@ -221,13 +221,13 @@ func TestReplayIsForOneClient(t *testing.T) {
 func TestDetachedWithOriginsIDs(t *testing.T) {
 	inHolding(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding) {
 		o := newSpeaking(h)
-		c := h.ask("POST", "/chat", strings.NewReader("question"))
+		c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
 		o.say <- ev(1, 2, 3)
 		c.want(ev(1, 2, 3))
 		c.leave()
 		synctest.Wait()
 		o.say <- ev(4)
-		c = h.ask("POST", "/chat", strings.NewReader("question"), "last-event-id: 2")
+		c = h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A", "last-event-id: 2")
 		c.want(ev(3, 4))
 		o.say <- ev(5)
 		close(o.say)
@@ -235,6 +235,24 @@ func TestDetachedWithOriginsIDs(t *testing.T) {
 		if o.asks != 1 {
 			t.Errorf("the origin was asked %d times", o.asks)
 		}
+	}, detached)
+}
+
+// Clients that nothing tells apart are not taken for one another, whatever the
+// origin knows them by.
+func TestOriginsIDsOfAnonymousClients(t *testing.T) {
+	inHolding(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding) {
+		o := newSpeaking(h)
+		c := h.ask("GET", "/me", nil, "cookie: sid=A")
+		o.say <- ev(1, 2)
+		c.want(ev(1, 2))
+		c.leave()
+		<-o.gone // nobody can come back to it
+		c = h.ask("GET", "/me", nil, "cookie: sid=B", "last-event-id: 1")
+		o.say <- "id: 2\ndata: for B\n\n"
+		c.want("id: 2\ndata: for B\n\n")
+		c.leave()
+		<-o.gone
 	}, detached)
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"net/http"
 	"strings"
 
 	"holdfast/processor/config"
@@ -99,6 +100,17 @@ func (id *identity) session() sessionstore.SessionID {
 	return sessionstore.SessionID(hash("session", id.policy.Name, string(id.principal[:]), string(id.key[:])))
 }
 
+// closedBy says whether this response to a request of that method tells that the
+// session is over.
+//
+//	"Clients that no longer need a particular session [...] SHOULD send an HTTP DELETE
+//	to the MCP endpoint with the MCP-Session-Id header, to explicitly terminate the
+//	session."
+//	https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
+func (id *identity) closedBy(method string, status int) bool {
+	return method == http.MethodDelete && id.source.Name == mcpSession && status >= 200 && status < 300
+}
+
 // inRollout says whether the policy's mode is for this session. A session with a
 // key or a principal stays on its side of the line. Requests that cannot be told
 // apart are each decided by their x-request-id, so that a percentage is still
@@ -109,7 +121,7 @@ func (id *identity) inRollout(fallback uint64) bool {
 		return true
 	case percent == 0:
 		return false
-	case id.key != digest{} || id.principal != digest{}:
+	case !id.anonymous():
 		s := id.session()
 		return digest(s).number()%100 < percent
 	case id.requestID != 0:
@@ -118,6 +130,12 @@ func (id *identity) inRollout(fallback uint64) bool {
 		return fallback%100 < percent
 	}
 }
+
+// anonymous says that nothing in the request tells its client from any other. All such
+// clients share a session, so none may get from a log what was sent to another one: an
+// origin's ids can be guessed, and it may know its clients by something that we do not
+// look at.
+func (id *identity) anonymous() bool { return id.key == digest{} && id.principal == digest{} }
 
 // storeKey is where the stream's state belongs.
 func (id *identity) storeKey(window int, fresh bool) sessionstore.Key {

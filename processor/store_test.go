@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,6 +197,45 @@ func TestSessionDropped(t *testing.T) {
 		e.wantEnd("")
 		w.wantMetric(1, "store_operations_total", "save", "fenced")
 		w.wantMetric(0, "sessions")
+	})
+}
+
+// However the DELETE is sent to the origin.
+func TestSessionDroppedWhereHeld(t *testing.T) {
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		mute(ev(1))(w, r)
+	}
+	t.Run("relay", func(t *testing.T) {
+		inHolding(t, held, serve, func(h *holding) {
+			r := h.ask("GET", "/mcp", nil, "mcp-session-id: s")
+			r.want(ev(1))
+			r.leave()
+			h.wantMetric(1, "sessions")
+			h.ask("DELETE", "/mcp", nil, "mcp-session-id: s").wantEnd("")
+			h.wantMetric(0, "sessions")
+		})
+	})
+	t.Run("immediate", func(t *testing.T) {
+		inHolding(t, direct, serve, func(h *holding) {
+			e := h.dial()
+			e.hold("GET", "/mcp", "mcp-session-id: s")
+			e.wantHeaders("200")
+			e.wantImmediate(ev(1), false)
+			elapse(time.Second)
+			e.leave()
+			h.wantMetric(1, "sessions")
+			e = h.dial()
+			m := requestMessage("DELETE", "/mcp", "mcp-session-id: s")
+			m.GetRequestHeaders().EndOfStream = true
+			e.ask(m)
+			e.wantHeaders("204")
+			e.wantImmediate("", true)
+			h.wantMetric(0, "sessions")
+		})
 	})
 }
 
