@@ -398,7 +398,7 @@ func TestRelayNotModified(t *testing.T) {
 			t.Errorf("status %d, %v", r.StatusCode, r.Header)
 		}
 		// This client misses the body, but it does not see a reset.
-		if _, err := io.ReadAll(r.Body); err != io.ErrUnexpectedEOF { //nolint:errorlint // exactly that
+		if _, err := io.ReadAll(r.Body); err != io.ErrUnexpectedEOF {
 			t.Error(err)
 		}
 	})

@@ -202,7 +202,7 @@ func (d *Dialer) fetch(ctx context.Context, r *Request) (*Response, error) {
 	if r.AnswerWithin > 0 {
 		inTime = time.AfterFunc(r.AnswerWithin, func() { cancel(ErrAnswerTimeout) }).Stop
 	}
-	hr, conn, err := d.try(ctx, r, header) //nolint:bodyclose // Response.Close does
+	hr, conn, err := d.try(ctx, r, header)
 	if err != nil {
 		inTime()
 		cancel(err)
