@@ -101,16 +101,31 @@ func (rd *reader) forward() error {
 	if len(rd.page.Records) == 0 {
 		return nil
 	}
-	n := uint64(len(rd.page.Records))
+	n := kept(rd.page.Records)
 	rd.mu.Lock()
 	rd.events += n
 	rd.mu.Unlock()
 	rd.policy.metrics.replayed.Add(float64(n))
+	if len(rd.out) == 0 {
+		return nil
+	}
 	return rd.write(rd.out)
 }
 
+// kept is how many of the records have something to send.
+func kept(recs []sessionstore.Record) (n uint64) {
+	for i := range recs {
+		if len(recs[i].Wire) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func (rd *reader) append(rec *sessionstore.Record) {
-	var scanner sse.Scanner
+	// Its limit is of no concern here: the record was a whole block to its writer, whose
+	// own limit may be any.
+	scanner := sse.NewScanner(len(rec.Wire) + 1)
 	scanner.Feed(rec.Wire)
 	ev, whole := scanner.Next()
 	switch {

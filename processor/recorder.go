@@ -89,7 +89,7 @@ func (st *stream) handLast(now time.Time, rec *recording, b []byte, o splice.Out
 	b = st.take(now, rec, b)
 	rest := r.scanner.Held()
 	complete := o == splice.Complete || o == splice.Resumed
-	if complete && len(rest) > 0 && r.keeps {
+	if complete && (len(rest) > 0 || r.within) && r.keeps {
 		// Some servers leave out the blank line after their last event.
 		r.seq++
 		last := [1]sessionstore.Record{{Seq: r.seq, ID: r.cursor, Wire: rest}}
@@ -126,13 +126,24 @@ func (st *stream) take(now time.Time, rec *recording, b []byte) []byte {
 		}
 		r.piece(rec, &rec.ev)
 	}
-	if len(rec.records) > 0 {
-		r.keeps = st.srv.store.append(r.ctx, &rec.wait, st.lease, now, rec.records)
+	for rest := rec.records; len(rest) > 0 && r.keeps; {
+		n := unbroken(rest)
+		r.keeps = st.srv.store.append(r.ctx, &rec.wait, st.lease, now, rest[:n])
+		rest = rest[n:]
 	}
 	if r.sealer == nil {
 		return b
 	}
 	return rec.out
+}
+
+// unbroken is how many records there are before the first hole.
+func unbroken(recs []sessionstore.Record) int {
+	n := 1
+	for n < len(recs) && recs[n].Seq == recs[n-1].Seq+1 {
+		n++
+	}
+	return n
 }
 
 // piece takes in the next piece of the stream.
@@ -155,8 +166,9 @@ func (r *recorder) piece(rec *recording, ev *sse.Event) {
 			return
 		}
 	case ev.Part == sse.Fragment && !r.within:
-		// It has a place of its own, so that who was given its beginning can be told
-		// from who was not, but it is not kept, and cannot be replayed.
+		// It has a place of its own, so that who was given it can be told from who was
+		// not, but it is not kept, and cannot be replayed. What follows it is, if only
+		// a record of nothing: a log that ends before it would look whole.
 		r.within = true
 		r.seq++
 		if r.sealer != nil {
@@ -165,7 +177,10 @@ func (r *recorder) piece(rec *recording, ev *sse.Event) {
 		}
 	case ev.Part == sse.Last:
 		r.within = false
-		r.cursorMoved(ev)
+		r.blockEnded(ev)
+		if r.keeps {
+			rec.keep(r.seq, r.cursor, nil)
+		}
 	}
 	if r.sealer != nil {
 		rec.out = append(rec.out, raw...)

@@ -40,7 +40,7 @@ func (s *Server) replays(w http.ResponseWriter, r *http.Request, p *boundPolicy,
 		srv: s, policy: p, w: w, flush: flush, r: r, at: at, page: page, head: head,
 		place: place, scope: id.scope(), leave: make(chan struct{}),
 	}
-	rest := len(page.Records) > 0
+	rest := kept(page.Records) > 0
 	if from := s.producers.find(at); from != nil && page.End == sessionstore.EndNone && from.join(r.Context()) {
 		rd.from = from
 		if !p.Sealed && !from.trusted() {

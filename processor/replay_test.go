@@ -256,6 +256,68 @@ func TestOriginsIDsOfAnonymousClients(t *testing.T) {
 	}, detached)
 }
 
+// An event that is too large to be kept is missing in the log: nobody is led across,
+// and nobody is told that there is no more. What lies around it in one chunk is kept.
+func TestReplayAcrossALargeEvent(t *testing.T) {
+	large := "data: " + strings.Repeat("x", 2<<10) + "\n\n"
+	for name, last := range map[string]string{"": data(3, 4), "at the end": ""} {
+		t.Run(name, func(t *testing.T) {
+			inHolding(t, keptOn+"\nlimits: {event_bytes: 1KiB}", nil, func(h *holding) {
+				o := newSpeaking(h)
+				c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
+				o.say <- data(1, 1)
+				ids := c.takes(data(1, 1))
+				reader := h.ask("GET", "/chat", nil, "authorization: A", "last-event-id: "+ids[0])
+				o.say <- large + last
+				ids = append(ids, c.takes(large+last)...)
+				reader.wantCut("")
+				if line := h.ended(); line["outcome"] != "gap" || line["replay"] != true {
+					t.Errorf("%v", line)
+				}
+				close(o.say)
+				c.wantEnd("")
+				synctest.Wait()
+
+				h.serve = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }
+				if r := h.ask("GET", "/chat", nil, "authorization: A", "last-event-id: "+ids[0]); r.StatusCode != http.StatusTeapot {
+					t.Errorf("who lacks the event got status %d", r.StatusCode)
+				}
+				r := h.ask("GET", "/chat", nil, "authorization: A", "last-event-id: "+ids[1])
+				if last == "" && r.StatusCode != http.StatusNoContent {
+					t.Errorf("who has everything got status %d", r.StatusCode)
+				}
+				if last != "" {
+					r.takes(last)
+					r.wantEnd("")
+				}
+				if err := h.srv.Ready(); err != nil {
+					t.Error(err)
+				}
+			}, detached)
+		})
+	}
+}
+
+// What a policy calls no large event has an id of ours in a replay too.
+func TestReplayOfAnEventAboveTheDefaultLimit(t *testing.T) {
+	inHolding(t, strings.Replace(keptOn, "resume: none", "resume: none, replay: {bytes: 16MiB}", 1)+"\nlimits: {event_bytes: 4MiB}", nil, func(h *holding) {
+		o := newSpeaking(h)
+		c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
+		o.say <- data(1, 1)
+		ids := c.takes(data(1, 1))
+		c.leave()
+		synctest.Wait()
+		large := "data: " + strings.Repeat("x", 2<<20) + "\n\n"
+		o.say <- large
+		close(o.say)
+		synctest.Wait()
+		b, err := io.ReadAll(h.ask("GET", "/chat", nil, "authorization: A", "last-event-id: "+ids[0]).Body)
+		if got, ids := unsealed(string(b)); err != nil || got != "<id>"+large || len(ids) != 1 {
+			t.Errorf("got %d bytes beginning with %.30q, %v", len(got), got, err)
+		}
+	}, detached)
+}
+
 // What is lost is not passed off as an end.
 func TestReplayOfWhatBrokeOff(t *testing.T) {
 	inHolding(t, keptOn, sends(data(1, 3), reset), func(h *holding) {

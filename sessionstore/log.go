@@ -29,7 +29,9 @@ type Record struct {
 	// no ID of its own has that of the one before. One longer than MaxID is kept as "".
 	ID []byte
 
-	Wire []byte // the exact bytes, blank line included
+	// Wire is the exact bytes, blank line included. Empty: nothing was sent that could
+	// be kept, but whoever is before this Record lacks something.
+	Wire []byte
 }
 
 // End is how a stream ended, as far as its log has to know.
