@@ -2,14 +2,18 @@ package processor
 
 import (
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	grpcmetadata "google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"holdfast/processor/config"
 	"holdfast/processor/health"
@@ -166,6 +170,7 @@ func (x *exchange) peekResponse(h *wire.Headers) (runner, error) {
 	if err := x.g.SendMsg(s.answers.patience); err != nil {
 		return nil, err
 	}
+	p.most = max(x.policy.Splice.EventBytes, sse.DefaultLimit) // there may be comments before a small one
 	p.scanner = sse.NewScanner(x.policy.Splice.EventBytes)
 	p.matcher = splice.NewMatcher(x.policy.RetryWhen)
 	if patience := x.policy.Health.Connect(); patience > 0 {
@@ -186,6 +191,7 @@ type peeking struct {
 	refused bool // and the body is nothing for anybody
 	ended   bool // the body has
 	held    []byte
+	most    int // bytes that are held
 	scanner *sse.Scanner
 	matcher *splice.Matcher
 	silence *time.Timer
@@ -202,7 +208,14 @@ func (p *peeking) echoUnless(whole bool) runner {
 }
 
 // run waits for chunks until the body has ended.
-func (p *peeking) run() error {
+func (p *peeking) run() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.stop()
+			p.complainOfFault(r)
+			err = status.Error(codes.Internal, "internal fault")
+		}
+	}()
 	for {
 		if err := p.g.RecvMsg(&p.req); err != nil {
 			p.stop()
@@ -281,15 +294,28 @@ func (p *peeking) looks(last bool) bool {
 		}
 		break
 	}
-	p.decided = p.decided || last || p.req.EndOfStream
+	// An origin that says so much without an event is alive, and what it says has to go
+	// somewhere.
+	full := len(p.held) > p.most
+	p.decided = p.decided || last || p.req.EndOfStream || full
 	if p.decided {
 		p.stop()
 	}
 	return p.decided
 }
 
+func (p *peeking) complainOfFault(r any) {
+	p.srv.log.Error("internal fault while a response was looked at; it is cut",
+		zap.String("policy", p.policy.Name), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+}
+
 // silent is called when the first event is too long in coming.
 func (p *peeking) silent() {
+	defer func() {
+		if r := recover(); r != nil {
+			p.complainOfFault(r)
+		}
+	}()
 	if !p.gate.lockUnless(p.g.Context()) {
 		return
 	}
@@ -297,7 +323,7 @@ func (p *peeking) silent() {
 	if p.decided {
 		return
 	}
-	p.decided, p.refused = true, true
+	p.decided, p.refused, p.held = true, true, nil
 	p.report(p.srv.now(), health.Timeout)
 	_ = p.refuse(retrySilence, "503")
 }

@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,6 +211,49 @@ func TestPeekLeavesAlone(t *testing.T) {
 				t.Errorf("want to be left alone, got %v", a)
 			}
 			e.wantClosed()
+		}
+	})
+}
+
+// What comes before the first event is not held for ever.
+func TestPeekBound(t *testing.T) {
+	inWorld(t, peek, func(w *world) {
+		e := w.try("GET")
+		e.streams("a")
+		comments := strings.Repeat(": "+strings.Repeat("x", 1021)+"\n", 64)
+		for range 16 {
+			e.chunk(comments)
+		}
+		e.nothing()
+		e.chunk(comments)
+		e.wantGood()
+		if b, _ := e.body(); len(b) != 17*len(comments) {
+			t.Errorf("%d bytes, want %d", len(b), 17*len(comments))
+		}
+		e.chunk("event: error\ndata: x\n\n") // too late
+		e.wantBody("event: error\ndata: x\n\n")
+		e.leave()
+	})
+}
+
+// A fault costs the one response.
+func TestPeekFault(t *testing.T) {
+	spoil := func(w *world) { w.srv.policies.Load().named("p").monitor = nil }
+	inWorld(t, peek, func(w *world) {
+		e := w.try("GET")
+		e.streams("a")
+		spoil(w)
+		e.chunk("data: x\n\n")
+		e.wantReset()
+	})
+	inWorld(t, peek, func(w *world) {
+		e := w.try("GET")
+		e.streams("a")
+		spoil(w)
+		elapse(time.Minute)
+		e.leave()
+		if n := w.logs.FilterMessageSnippet("internal fault").Len(); n != 1 {
+			t.Errorf("%d complaints", n)
 		}
 	})
 }
