@@ -169,6 +169,66 @@ func TestHoldStall(t *testing.T) {
 	})
 }
 
+// A stream whose origin is quiet, and takes no second connection to be asked whether it
+// lives, goes on.
+func TestQuietIsNotDead(t *testing.T) {
+	for _, status := range []int{409, 429, 500, 503} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			asked := 0
+			inHolding(t, quiet, func(w http.ResponseWriter, r *http.Request) {
+				if asked++; asked > 1 {
+					w.WriteHeader(status)
+					return
+				}
+				beginEvents(w)
+				say(w, "%s", ev(1))
+				select {
+				case <-time.After(time.Hour):
+					say(w, "%s", ev(2))
+				case <-r.Context().Done():
+				}
+				<-r.Context().Done()
+			}, func(h *holding) {
+				r := h.open("/")
+				r.want(ev(1))
+				begun := time.Now()
+				r.want(ev(2))
+				if d := time.Since(begun); d != time.Hour || asked < 2 || asked > 100 {
+					t.Errorf("after %v, and %d requests", d, asked)
+				}
+				r.leave()
+				h.wantOutcome("client_gone")
+			})
+		})
+	}
+	t.Run("no way back", func(t *testing.T) {
+		inHolding(t, inlined30, nil, func(h *holding) {
+			_ = h.loop.Close()
+			e := h.stream("GET", "/")
+			e.chunk(ev(1))
+			e.wantBody(ev(1))
+			elapse(time.Hour)
+			e.chunk(ev(2))
+			e.wantBody(ev(2))
+			e.leave()
+		})
+	})
+	// And if it does end, it is asked as if it had never been.
+	t.Run("conflict, then a reset", func(t *testing.T) {
+		o := answering(func(w http.ResponseWriter, r *http.Request) {
+			beginEvents(w)
+			say(w, "%s", ev(1))
+			elapse(time.Minute)
+			reset()
+		}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusConflict) }, sends(ev(2)))
+		inHolding(t, quiet, o.serve, func(h *holding) {
+			h.open("/").wantEnd(ev(1, 2))
+			o.want(t, "GET ", "GET 1", "GET 1", "GET 2")
+			h.wantOutcome("resumed")
+		})
+	})
+}
+
 func TestHoldGivesUp(t *testing.T) {
 	o := answering(sends(ev(1), reset))
 	refuse := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) }

@@ -23,14 +23,14 @@ func (m *Machine) attemptOpened(now time.Time, in Opened) {
 		m.noteResult(ResultDenied, 0)
 		m.close(Gap, true)
 	default:
-		m.denied(now, ResultDenied, in.Status)
+		m.denied(now, ResultDenied)
 	}
 }
 
 // dialFailed takes in that an attempt ended before it was opened.
 func (m *Machine) dialFailed(now time.Time, c Cause) {
 	if c == Unresumable {
-		m.denied(now, ResultUnresumable, 0)
+		m.denied(now, ResultUnresumable)
 		return
 	}
 	m.attemptFailed(now, ResultRefused, 0)
@@ -50,11 +50,11 @@ func (m *Machine) takeOver(now time.Time) {
 	r.current, r.over, r.dialling = r.next, false, false
 	r.openedAt, r.pending, r.heard = now, true, false
 	if r.silent {
-		// A silence was no failure, until now: what it cost counts for nothing.
-		r.tries--
+		// A silence was no failure, until now.
+		r.forgive()
 		m.stall.clocks.Needless() // until an event says otherwise
 	}
-	if r.proven || r.silent {
+	if r.proven {
 		r.stopClock(now)
 	}
 	m.stall.opened(now)
@@ -84,11 +84,11 @@ func (m *Machine) stopped() {
 }
 
 // denied takes in that there will be no answer to such a request, whoever asks.
-func (m *Machine) denied(now time.Time, res Result, status int) {
+func (m *Machine) denied(now time.Time, res Result) {
 	r := &m.resume
 	r.dialling = false
 	if !r.over {
-		m.probeDenied(now, res, status)
+		m.probeDenied(now, res)
 		return
 	}
 	if m.endStands() {
@@ -100,22 +100,11 @@ func (m *Machine) denied(now time.Time, res Result, status int) {
 	m.giveUp()
 }
 
-// probeDenied goes on with an attempt that is silent and still all there is.
-func (m *Machine) probeDenied(now time.Time, res Result, status int) {
-	r := &m.resume
+// probeDenied goes on with an attempt that is silent and still all there is. Nor is
+// it given up for one that it is in the way of (409): who says so knows it.
+func (m *Machine) probeDenied(now time.Time, res Result) {
 	m.noteResult(res, 0)
-	if status == 409 {
-		// "Only one stream at a time": ours is in its own way.
-		m.cancel(r.current)
-		if r.pending {
-			m.noteResult(ResultBroken, 0)
-		}
-		r.over, r.pending = true, false
-		m.leaveAttempt(false)
-		m.dialLater(now, now)
-		return
-	}
-	r.settle(m.policy.holdFor())
+	m.resume.settle(m.policy.holdFor())
 	m.stall.cannotResume(now)
 	m.note(NoteStalled, m.stall.by.String())
 }

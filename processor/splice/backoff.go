@@ -51,7 +51,7 @@ func (b *backoffState) hinted(d time.Duration) { b.hint = min(d, b.policy.max())
 
 // wait returns how long to wait after so many attempts in a row without
 // progress. After none it is nothing at all.
-func (b *backoffState) wait(tries int) time.Duration {
+func (b *backoffState) wait(tries int32) time.Duration {
 	if tries == 0 {
 		return 0
 	}

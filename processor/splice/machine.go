@@ -406,7 +406,7 @@ func (m *Machine) searchGoesOn(now time.Time) {
 	r := &m.resume
 	switch {
 	case reached(r.giveUpAt, now):
-		m.searchEnds()
+		m.searchEnds(now)
 	case reached(r.dialAt, now):
 		m.dial()
 	case !m.stallDue().IsZero() && m.stall.stalled(now):
@@ -415,8 +415,17 @@ func (m *Machine) searchGoesOn(now time.Time) {
 }
 
 // searchEnds takes in that there is no time left.
-func (m *Machine) searchEnds() {
+func (m *Machine) searchEnds(now time.Time) {
 	r := &m.resume
+	if !r.over && r.silent {
+		if r.dialling {
+			r.dialling = false
+			m.cancel(r.next)
+			m.noteResult(ResultRefused, 0)
+		}
+		m.searchFailed(now)
+		return
+	}
 	if !r.pending || r.over {
 		m.giveUp()
 		return

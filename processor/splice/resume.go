@@ -15,6 +15,7 @@ const DefaultHoldFor = 2 * time.Minute
 // There are two budgets, and only new events fill them again: attempts, counted
 // by the backoff, and time, which runs while no attempt is open (or, as long as
 // no resume of the stream has ever been proven, while none has brought a byte).
+// What a search costs that only a silence has led to counts for nothing.
 type resumeState struct {
 	able  bool // Dial may be asked for
 	owned bool // the client's response is ours: nothing upstream ends it by itself
@@ -28,7 +29,8 @@ type resumeState struct {
 	opened   bool    // an event stream has begun
 
 	backoff  backoffState
-	tries    int           // attempts since the last progress, but not one that a mere silence led to
+	tries    int32         // attempts since the last progress
+	before   int32         // those before the current attempt fell silent
 	left     time.Duration // of the time without upstream, when its clock last stood
 	giveUpAt time.Time     // when it is used up; zero: its clock stands
 	dialAt   time.Time     // when to ask for the next attempt; zero: not waiting
@@ -206,8 +208,8 @@ func (m *Machine) attemptFailed(now time.Time, res Result, after time.Duration) 
 // be, there is nothing left to wait for.
 func (m *Machine) dialLater(now, at time.Time) {
 	r := &m.resume
-	if r.tries >= r.backoff.policy.retries() || at.After(r.giveUpAt) {
-		m.giveUp()
+	if int(r.tries) >= r.backoff.policy.retries() || at.After(r.giveUpAt) {
+		m.searchFailed(now)
 		return
 	}
 	r.dialAt = latest(at, now)
@@ -299,6 +301,27 @@ func (m *Machine) tailIsNew(tail []byte) bool {
 		}
 	}
 }
+
+// searchFailed takes in that no other attempt is to be had. If all that led to the
+// search was a silence, the attempt that is silent is as good as it was: that the
+// origin takes no second connection, or that there is no way to it just now, does not
+// mean that it has anything to say on the first.
+func (m *Machine) searchFailed(now time.Time) {
+	r := &m.resume
+	if r.over || !r.silent {
+		m.giveUp()
+		return
+	}
+	r.forgive()
+	r.dialAt = time.Time{}
+	m.stall.clocks.Opened(now)
+	m.stall.clocks.Needless() // and not to be looked into so soon again
+	m.note(NoteStalled, m.stall.by.String())
+}
+
+// forgive takes back what a search has cost that only a silence led to. The clock
+// stood when it began.
+func (r *resumeState) forgive() { r.tries, r.giveUpAt = r.before, time.Time{} }
 
 // giveUp admits the cut.
 func (m *Machine) giveUp() {

@@ -89,6 +89,7 @@ func (m *Machine) upstreamSilent(now time.Time) {
 	// Silence is suspicious only after a failure, of an attempt that has not
 	// sent a byte, and if no resume of this stream was ever proven.
 	silent := !r.unsettled || r.silent || r.heard || r.proven
+	r.before = r.tries
 	m.failureSeen(now)
 	r.silent, r.clean = silent, false
 	m.dialLater(now, now) // the silence was the wait

@@ -36,7 +36,8 @@ func (s *lastEventID) Request(cursor string) (Request, bool) {
 
 func (s *lastEventID) Judge(now time.Time, status int, header http.Header) Verdict {
 	v := judge(now, status, header)
-	s.over = s.over || v.Action == Never
+	// In conflict with the stream that we have, it may be granted when that is no more.
+	s.over = s.over || v.Action == Never && status != http.StatusConflict
 	// "The value of this response field MUST be the identifier of the event
 	// preceding the first event sent to the subscriber, or the reserved value
 	// earliest if there is no preceding event (for example, [...] when the
