@@ -19,6 +19,8 @@ CHAOS      ?=
 BENCH      ?=
 # Percentage of statements that tests must reach.
 COVER_FLOOR ?= 90
+# What a release is built for.
+PLATFORMS  ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 # Packages that start a real Envoy; they need bin/holdfast and .tools/envoy.
 E2E        := ./test/e2e/...
 # The redis-server of the tests; "none", and a word about it, where there is none.
@@ -116,6 +118,16 @@ cover: build envoy ## Measure coverage of the unit tests and fail below COVER_FL
 generate: ## Write the generated documents and code anew
 	$(GO) generate ./...
 
+.PHONY: release-snapshot
+release-snapshot: ## Build static binaries of this commit for PLATFORMS into dist/, with bills of materials and checksums
+	rm -rf dist
+	@bash test/tools/release dist $(PLATFORMS)
+	@cat dist/SHA256SUMS
+
+.PHONY: release-check
+release-check: ## Build a release twice, in different places, and fail if the bytes differ (minutes; PLATFORMS=linux/amd64 for one)
+	@bash test/tools/release-check $(PLATFORMS)
+
 .PHONY: release-formats
 release-formats: ## Make the formats of stored records, as they are now, those that later versions must read
 	$(TOOL) buf breaking --against proto/released.json
@@ -135,8 +147,9 @@ demo: build envoy ## Show it: kill an origin 20 times, plain Envoy beside Holdfa
 	$(GO) run ./examples/demo
 
 .PHONY: ci
-ci: lint check-generate test race sim fuzz cover e2e-load clients chaos-short monitoring ## Everything that a change must pass
+ci: PLATFORMS = linux/amd64
+ci: lint check-generate test race sim fuzz cover e2e-load clients chaos-short monitoring release-check ## Everything that a change must pass
 
 .PHONY: clean
 clean: ## Remove what was built; the Envoy in .tools stays
-	rm -rf bin coverage.*
+	rm -rf bin dist coverage.*
