@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"holdfast/sessionstore"
@@ -142,28 +143,11 @@ func (sh *shard) stream(p sessionstore.Position) *kept.Stream {
 // LogBytes is the memory that logs hold; see sessionstore.Directory.
 func (s *Store) LogBytes() int64 { return s.logs.Bytes() }
 
-// evictLogs gives up the oldest records of all until the bound holds again. Like
-// evict, it finds them by asking every shard, which a store at its bound pays for
-// once a segment.
-func (s *Store) evictLogs() {
-	s.evicting.Lock()
-	defer s.evicting.Unlock()
-	for s.logs.Bytes() > s.memory {
-		var victim *shard
-		oldest := uint64(0)
-		for i := range s.shards {
-			sh := &s.shards[i]
-			sh.mu.Lock()
-			if order, ok := sh.arena.Oldest(); ok && (victim == nil || order < oldest) {
-				victim, oldest = sh, order
-			}
-			sh.mu.Unlock()
-		}
-		if victim == nil {
-			return
-		}
-		victim.mu.Lock()
-		victim.arena.Evict()
-		victim.mu.Unlock()
-	}
-}
+// evictLogs makes room in memory, of the oldest records of all.
+func (s *Store) evictLogs() { s.logs.Evict(s.memory, (*arenas)(s), shardCount) }
+
+// arenas is a Store as kept.Memory sees it.
+type arenas Store
+
+// Arena is one shard's.
+func (s *arenas) Arena(i int) (sync.Locker, *kept.Arena) { return &s.shards[i].mu, &s.shards[i].arena }

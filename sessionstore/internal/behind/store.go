@@ -38,10 +38,6 @@ type Store struct {
 	numbers numbers
 	shards  [shardCount]shard
 	flusher flusher
-
-	// evicting lets one call at a time make room in memory. It is taken before a
-	// shard's lock.
-	evicting sync.Mutex
 }
 
 var (
@@ -299,27 +295,11 @@ func (s *Store) strictly(ctx context.Context, ses *session, l sessionstore.Lease
 // LogBytes is the memory that logs hold; see sessionstore.Directory.
 func (s *Store) LogBytes() int64 { return s.logs.Bytes() }
 
-// evictLogs frees the oldest records of all until the bound holds again: those that
-// are stored leave memory, others are given up.
-func (s *Store) evictLogs() {
-	s.evicting.Lock()
-	defer s.evicting.Unlock()
-	for s.logs.Bytes() > s.opt.Memory {
-		var victim *shard
-		oldest := uint64(0)
-		for i := range s.shards {
-			sh := &s.shards[i]
-			sh.mu.Lock()
-			if order, ok := sh.arena.Oldest(); ok && (victim == nil || order < oldest) {
-				victim, oldest = sh, order
-			}
-			sh.mu.Unlock()
-		}
-		if victim == nil {
-			return
-		}
-		victim.mu.Lock()
-		victim.arena.Evict()
-		victim.mu.Unlock()
-	}
-}
+// evictLogs makes room in memory, of what is stored first.
+func (s *Store) evictLogs() { s.logs.Evict(s.opt.Memory, (*arenas)(s), shardCount) }
+
+// arenas is a Store as kept.Memory sees it.
+type arenas Store
+
+// Arena is one shard's.
+func (s *arenas) Arena(i int) (sync.Locker, *kept.Arena) { return &s.shards[i].mu, &s.shards[i].arena }

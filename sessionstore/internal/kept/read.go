@@ -154,10 +154,10 @@ func (lg *Log) After(seq uint64, limits sessionstore.PageLimits) sessionstore.Pa
 	return page
 }
 
-// Evict frees the oldest segment of the arena. What is safe elsewhere of its records
+// evict frees the oldest segment of the arena. What is safe elsewhere of its records
 // leaves memory; what is not yet stays, in a smaller segment, if that makes any room, and
 // is given up otherwise, with all that was before it.
-func (a *Arena) Evict() {
+func (a *Arena) evict() {
 	seg := a.oldest
 	if seg == nil {
 		return

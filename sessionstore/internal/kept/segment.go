@@ -47,6 +47,8 @@ type segment struct {
 
 // Memory is what all arenas of a store have in common.
 type Memory struct {
+	evicting sync.Mutex // one makes room at a time; taken before an arena's lock
+
 	made   atomic.Uint64
 	bytes  atomic.Int64
 	spares [classes]sync.Pool // of *segment, for whichever log needs one next
@@ -54,6 +56,37 @@ type Memory struct {
 
 // Bytes is what all segments take together.
 func (m *Memory) Bytes() int64 { return m.bytes.Load() }
+
+// Arenas are the arenas of a store, each with its lock.
+type Arenas interface {
+	Arena(i int) (sync.Locker, *Arena)
+}
+
+// Evict frees the oldest segments of all until they take no more than bound bytes
+// together. It finds them by asking each of the n arenas, which a store at its bound
+// pays for once a segment. The caller holds no arena's lock.
+func (m *Memory) Evict(bound int64, arenas Arenas, n int) {
+	m.evicting.Lock()
+	defer m.evicting.Unlock()
+	for m.Bytes() > bound {
+		victim, oldest := -1, uint64(0)
+		for i := range n {
+			mu, a := arenas.Arena(i)
+			mu.Lock()
+			if order, ok := a.order(); ok && (victim < 0 || order < oldest) {
+				victim, oldest = i, order
+			}
+			mu.Unlock()
+		}
+		if victim < 0 {
+			return
+		}
+		mu, a := arenas.Arena(victim)
+		mu.Lock()
+		a.evict()
+		mu.Unlock()
+	}
+}
 
 // Arena is the segments of all logs behind one lock, in the order they were made in.
 type Arena struct {
@@ -127,9 +160,9 @@ func (a *Arena) shrink(seg *segment) {
 	seg.buf, seg.start = append(make([]byte, 0, room), rest...), 0
 }
 
-// Oldest says how old the oldest segment is compared to those of other arenas;
+// order says how old the oldest segment is compared to those of other arenas;
 // the less, the older. False: there is none.
-func (a *Arena) Oldest() (order uint64, ok bool) {
+func (a *Arena) order() (order uint64, ok bool) {
 	if a.oldest == nil {
 		return 0, false
 	}

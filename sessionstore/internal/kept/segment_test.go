@@ -23,11 +23,11 @@ func TestEvictGetsOn(t *testing.T) {
 	lg.SetStored(lg.newest - uint64(lg.segments[len(lg.segments)-1].n) - 1) // all but the last of a segment, and what follows
 	for memory.Bytes() > 0 {
 		before := memory.Bytes()
-		a.Evict()
+		a.evict()
 		if memory.Bytes() >= before {
 			t.Fatalf("%d bytes stay, with %d segments", before, len(lg.segments))
 		}
-		if oldest, ok := a.Oldest(); ok && oldest != lg.segments[0].order {
+		if oldest, ok := a.order(); ok && oldest != lg.segments[0].order {
 			t.Fatalf("the arena's oldest segment is %d, the log's %d", oldest, lg.segments[0].order)
 		}
 	}
