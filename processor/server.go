@@ -59,6 +59,12 @@ type Options struct {
 	// Detached is the most streams that are read on without a client; zero: none.
 	Detached int
 
+	// StoreFirst says that what a stream knows is stored before its client gets the
+	// bytes that it knows it from, so that no death of this process can have a repeat
+	// go unrecognised. The client waits for the store, at most StoreTimeout. Otherwise
+	// it is stored some times a second.
+	StoreFirst bool
+
 	// StoreTimeout bounds how long the store may keep a client waiting for its
 	// response headers, and a stream's end from being recorded; zero: 100 ms.
 	// Envoy's own patience (message_timeout) should be longer.
@@ -90,6 +96,8 @@ type Server struct {
 
 	responses  sync.Pool // *wire.Response
 	recordings sync.Pool // *recording
+
+	storeFirst bool
 
 	fetch    *upstream.Dialer // nil: there is none
 	relaying bool             // requests may be sent to the relay listener
@@ -169,6 +177,7 @@ func NewServer(o Options) (*Server, error) {
 		sealer:   o.Sealer,
 
 		maxDetached: int64(o.Detached),
+		storeFirst:  o.StoreFirst,
 		newMachine: func(now time.Time, p *splice.Policy, start splice.Start) machine {
 			return splice.New(now, p, start)
 		},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +171,35 @@ func TestSavesAreSpaced(t *testing.T) {
 		}
 		e.leave()
 	})
+}
+
+// What is stored first is stored before the client has it, event by event.
+func TestStoredFirst(t *testing.T) {
+	store := &seenStore{Store: memory.New(memory.Options{})}
+	inWorld(t, inline, func(w *world) {
+		e := w.stream("GET", "/")
+		for n := range 5 {
+			id := strconv.Itoa(n)
+			e.chunk("id: " + id + "\ndata: 1\n\n")
+			e.wantBody("id: " + id + "\ndata: 1\n\n")
+			if got := *store.last.Load(); got != id {
+				t.Errorf("the client has %s, the store %s", id, got)
+			}
+		}
+		e.leave()
+	}, func(o *Options) { o.Store, o.StoreFirst = store, true })
+}
+
+// seenStore tells how far a stream is stored.
+type seenStore struct {
+	*memory.Store
+	last atomic.Pointer[string]
+}
+
+func (s *seenStore) Save(ctx context.Context, l sessionstore.Lease, state *sessionstore.State) error {
+	err := s.Store.Save(ctx, l, state)
+	s.last.Store(&state.LastSent)
+	return err
 }
 
 func TestSessionDropped(t *testing.T) {

@@ -251,7 +251,12 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 			return
 		}
 	}
+	save := rd.Save
 	if len(rd.ToClient) > 0 {
+		if st.srv.storeFirst {
+			st.save()
+			save = false
+		}
 		if st.hand(now, rd.ToClient) != nil {
 			return // the client's side is over, as its reader will say
 		}
@@ -259,7 +264,7 @@ func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 			st.delivered(rd.ToClient)
 		}
 	}
-	if rd.Save {
+	if save {
 		st.save()
 	}
 	for _, c := range rd.Commands {

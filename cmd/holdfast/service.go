@@ -38,7 +38,7 @@ type service struct {
 	failed    chan error // a server that stopped without being told to
 }
 
-// newService builds everything and opens nothing but the store. creds may be nil: clear text.
+// newService builds everything and opens nothing but the store, which it gives some time. creds may be nil: clear text.
 func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, creds *tls.Config) (*service, error) {
 	policies, err := cfg.Compile()
 	if err != nil {
@@ -65,6 +65,7 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 		// Replicas that share a key verify one another's passes and tickets.
 		Fetch: back.fetch, Relay: cfg.Relay.Listen != "", Passes: back.passes, Tickets: back.passes,
 		Sealer: sealer, Detached: cfg.Limits.Detached,
+		StoreFirst: cfg.Store.Kind != "memory" && cfg.Store.Flush == 0,
 	})
 	if err != nil {
 		back.close()
@@ -82,6 +83,7 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 	}
 	proc.Register(s.grpc)
 	s.admin = newAdminServer(s, store, registry)
+	awaitStore(store)
 	return s, nil
 }
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"time"
+
 	"go.uber.org/zap"
 
 	"holdfast/processor/config"
@@ -32,6 +35,21 @@ func newStore(cfg *config.Config) (sessions, error) {
 		})
 	}
 	return memory.New(memory.Options{Sessions: cfg.Limits.Sessions, TTL: ttl, Memory: logs}), nil
+}
+
+// storePatience is how long the first request may wait for a store that has to be
+// connected to. One that is there takes milliseconds; without it, streams begin that
+// remember nothing.
+const storePatience = 3 * time.Second
+
+// awaitStore has a store connect. One that fails is told of by the processor, and tried
+// again; requests do not wait for it.
+func awaitStore(s sessions) {
+	if b, ok := s.(sessionstore.Behind); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+		defer cancel()
+		_ = b.Flush(ctx)
+	}
 }
 
 // closeStore writes what is not written yet.
