@@ -60,12 +60,12 @@ clients: build envoy ## Run a browser, MCP SDKs and other people's clients throu
 	cd test/clients && $(GO) test -count=1 -parallel=4 ./...
 
 .PHONY: chaos
-chaos: build envoy ## Kill origins 2,000 times while clients read (CHAOS="-kills 10000 -timeout 20m" for more)
-	$(GO) run ./test/chaos $(CHAOS)
+chaos: build envoy ## Kill origins 2,000 times while clients read (CHAOS="-drill processor-kill -store redis -kills 500": something else)
+	$(WITH_REDIS) && export HOLDFAST_REDIS && $(GO) run ./test/chaos $(CHAOS)
 
 .PHONY: chaos-short
-chaos-short: build envoy ## The same with 200 kills, in seconds
-	$(GO) run ./test/chaos -kills 200
+chaos-short: build envoy ## Every drill of test/chaos, for some seconds each
+	$(WITH_REDIS) && export HOLDFAST_REDIS && bash test/tools/drills
 
 .PHONY: e2e-deploy
 e2e-deploy: envoy ## Build and run the examples for containers from nothing (root, minutes; installs Docker)

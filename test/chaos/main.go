@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,6 +23,9 @@ import (
 
 // options are the flags.
 type options struct {
+	drill    string
+	store    string
+	flush    time.Duration
 	kills    int
 	timeout  time.Duration
 	vias     []string
@@ -36,7 +40,10 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.kills, "kills", 2000, "how many kills there are before no new stream is begun")
+	flag.StringVar(&o.drill, "drill", originKills, aboutDrills())
+	flag.StringVar(&o.store, "store", "", "where processors keep state: memory, bolt or redis")
+	flag.DurationVar(&o.flush, "flush", 100*time.Millisecond, "store.flush of the processors")
+	flag.IntVar(&o.kills, "kills", 0, "how many kills there are before no new stream is begun (default: 2000, or what the drill says)")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for all of it")
 	via := flag.String("via", "both", "how Holdfast holds streams: relay, immediate or both")
 	flag.IntVar(&o.streams, "streams", 2, "streams at once, for each way of holding and pair of upstream's and client's protocol")
@@ -53,10 +60,14 @@ func main() {
 		return
 	}
 	fail(o.check(*via))
-	ok, err := run(&o)
+	what, play := "over its one connection", run
+	if o.drill != originKills {
+		what, play = "", runDrill
+	}
+	ok, err := play(&o)
 	fail(err)
 	if !ok {
-		fmt.Fprintln(os.Stderr, "chaos: not every client got every event once over its one connection")
+		fmt.Fprintln(os.Stderr, "chaos: not every client got every event once", what)
 		os.Exit(1)
 	}
 }
@@ -70,6 +81,14 @@ func (o *options) check(via string) (err error) {
 	default:
 		return fmt.Errorf("-via %q: want relay, immediate or both", via)
 	}
+	if o.drill != originKills {
+		if err := o.checkDrill(); err != nil {
+			return err
+		}
+	} else if o.store != "" {
+		return errors.New("-store is for another -drill: here processors never die")
+	}
+	o.kills = cmp.Or(o.kills, 2000)
 	if o.kills < 1 || o.streams < 1 || o.events < 2 || o.pace <= 0 || o.distance < 1 || o.deaths <= 0 {
 		return errors.New("every number has to be positive, and -events at least 2")
 	}

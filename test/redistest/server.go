@@ -5,6 +5,7 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/test/quietport"
 )
 
 // Patience is how long something is waited for that should take milliseconds.
@@ -53,7 +56,6 @@ type Server struct {
 	Socket string
 	Port   int
 
-	tb   testing.TB
 	args []string
 
 	mu     sync.Mutex
@@ -62,20 +64,42 @@ type Server struct {
 	output bytes.Buffer
 }
 
-// Start starts one, with what else its command line is to say, and ends it with the
-// test. It keeps nothing on disk unless told to.
+// New starts one, with what else its command line is to say. It keeps nothing on
+// disk unless told to. Close ends it.
+func New(args ...string) (*Server, error) {
+	// A socket's path may have a hundred bytes, and a test's name has them easily.
+	dir, err := os.MkdirTemp("", "holdfast-redis-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Dir: dir, Socket: filepath.Join(dir, "redis.sock"), args: args}
+	// The port stays the server's own while it is down.
+	address, err := quietport.Free(context.Background())
+	if err == nil {
+		var port string
+		if _, port, err = net.SplitHostPort(address); err == nil {
+			s.Port, err = strconv.Atoi(port)
+		}
+	}
+	if err == nil {
+		err = s.Run()
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Start is New for a test, which ends the server with it.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	Require(tb)
-	// A socket's path may have a hundred bytes, and a test's name has them easily.
-	dir, err := os.MkdirTemp("", "holdfast-redis-") //nolint:usetesting // see above
+	s, err := New(args...)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &Server{Dir: dir, Socket: filepath.Join(dir, "redis.sock"), Port: freePort(tb), tb: tb, args: args}
-	s.Launch()
-	tb.Cleanup(s.Kill)
+	tb.Cleanup(s.Close)
 	return s
 }
 
@@ -85,9 +109,16 @@ func (s *Server) URL() string { return "unix://" + s.Socket }
 // Address is its host and port.
 func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
 
-// Launch starts it, again if need be, and waits until it answers.
-func (s *Server) Launch() {
-	s.tb.Helper()
+// Launch is Run for a test.
+func (s *Server) Launch(tb testing.TB) {
+	tb.Helper()
+	if err := s.Run(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Run starts it, again if need be, and waits until it answers.
+func (s *Server) Run() error {
 	args := append([]string{
 		"--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", s.Dir,
 		"--save", "", "--appendonly", "no", "--loglevel", "warning", "--daemonize", "no",
@@ -96,7 +127,7 @@ func (s *Server) Launch() {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Stdout, cmd.Stderr = &s.output, &s.output
 	if err := cmd.Start(); err != nil {
-		s.tb.Fatal(err)
+		return err
 	}
 	exited := make(chan struct{})
 	s.mu.Lock()
@@ -106,14 +137,19 @@ func (s *Server) Launch() {
 		_ = cmd.Wait()
 		close(exited)
 	}()
-	Eventually(s.tb, "Redis answers", func() bool {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(Patience); !s.answers(); <-tick.C {
 		select {
 		case <-exited:
-			s.tb.Fatalf("redis-server ended:\n%s", s.output.String())
+			return fmt.Errorf("redis-server ended:\n%s", s.output.String())
 		default:
 		}
-		return s.answers()
-	})
+		if time.Now().After(deadline) {
+			return fmt.Errorf("redis-server does not answer after %v", Patience)
+		}
+	}
+	return nil
 }
 
 // answers says whether it takes commands; a refusal for want of a password is one.
@@ -137,8 +173,17 @@ func (s *Server) Kill() {
 	s.mu.Lock()
 	cmd, exited := s.cmd, s.exited
 	s.mu.Unlock()
+	if cmd == nil {
+		return
+	}
 	_ = cmd.Process.Kill()
 	<-exited
+}
+
+// Close ends it and removes its directory.
+func (s *Server) Close() {
+	s.Kill()
+	_ = os.RemoveAll(s.Dir)
 }
 
 // Stall stops it as a debugger would: it keeps its connections, and does not answer.
@@ -147,13 +192,11 @@ func (s *Server) Stall() { s.signal(syscall.SIGSTOP) }
 // Resume has it go on.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
+// signal sends one; a server that is gone gets none.
 func (s *Server) signal(sig syscall.Signal) {
-	s.tb.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		s.tb.Fatal(err)
-	}
+	_ = s.cmd.Process.Signal(sig)
 }
 
 // Eventually waits until a condition holds.
@@ -166,16 +209,4 @@ func Eventually(tb testing.TB, what string, holds func() bool) {
 			tb.Fatalf("waited %v for this: %s", Patience, what)
 		}
 	}
-}
-
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	var c net.ListenConfig
-	lis, err := c.Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer lis.Close()
-	addr, _ := lis.Addr().(*net.TCPAddr)
-	return addr.Port
 }
