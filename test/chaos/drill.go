@@ -143,7 +143,7 @@ func runDrill(o *options) (bool, error) {
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	s.tally.print(o, s.done, time.Since(begin))
+	s.tally.report(o, s.done, time.Since(begin))
 	if err != nil {
 		return false, errors.Join(err, s.tails())
 	}

@@ -159,7 +159,7 @@ func jumpClock(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	if off := says.Sub(time.Now()) - by; off.Abs() > 2*time.Second {
+	if off := time.Until(says) - by; off.Abs() > 2*time.Second {
 		return fmt.Errorf("the clock of %s was to jump by %v, and is %v off", p.name, by, off)
 	}
 	return s.recovered(ctx)

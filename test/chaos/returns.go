@@ -109,7 +109,7 @@ func (t *returns) clean(repeats, unseen bool) bool {
 	return len(t.scores) > 0
 }
 
-func (t *returns) print(o *options, done int, took time.Duration) {
+func (t *returns) report(o *options, done int, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, w := range t.words {
