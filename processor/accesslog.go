@@ -69,8 +69,8 @@ func (a *accessLog) entry(p *accesslogdata.AccessLogCommon) {
 	}
 	switch p.GetAccessLogType() {
 	case accesslogdata.AccessLogType_DownstreamPeriodic:
-		if st, ok := a.live.Get(id).(*immediate); ok {
-			st.receipts.report(p.GetDownstreamWireBytesSent())
+		if st, ok := a.live.Get(id).(interface{ sent(bytes uint64) }); ok {
+			st.sent(p.GetDownstreamWireBytesSent())
 		}
 		return
 	case accesslogdata.AccessLogType_DownstreamStart, accesslogdata.AccessLogType_DownstreamTunnelSuccessfullyEstablished:

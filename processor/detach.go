@@ -50,7 +50,12 @@ type lifetime struct {
 	stop   func() bool
 	client context.Context
 	spared time.Duration // how long the stream lives without a client
-	timer  *time.Timer   // runs while nobody reads; the gate's holder's
+	body   *sentBody     // of the request; nil: none, or it is no matter
+
+	// The gate's holder's.
+	left    bool        // the client has left, and the stream goes on
+	readers int         // that have come back to it
+	timer   *time.Timer // runs while nobody reads
 }
 
 func newLifetime(client context.Context, spared time.Duration) *lifetime {
@@ -75,54 +80,104 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// runLoose is run for a stream that may outlive its client: the handler waits, and
-// another goroutine reads.
-func (st *relayed) runLoose(res *upstream.Response) {
+// held is a stream whose response is ours, whichever way it goes out.
+type held struct {
+	stream
+
+	first   *upstream.Response
+	done    chan struct{} // closed when the stream has ended
+	life    *lifetime     // nil: it ends with its client
+	aborted bool          // the client is to see that it is not whole; set before done is closed
+}
+
+// hold reads one attempt after the other until the stream ends, in the handler's
+// goroutine. A stream that may outlive its client has a goroutine of its own, and the
+// handler waits; false: it goes on without the handler.
+func (st *held) hold() (ended bool) {
+	if st.life == nil {
+		st.attend(st.first, st.done)
+		return true
+	}
 	st.srv.open.add()
 	go func() {
 		defer st.srv.open.done()
 		defer st.life.cancel()
-		st.attend(res, st.done)
+		st.attend(st.first, st.done)
 	}()
 	select {
 	case <-st.done:
+		return true
 	case <-st.life.client.Done():
-		st.clientLeft()
+		return st.clientLeft()
+	}
+}
+
+// gone says whether there is no client to write to.
+func (st *held) gone() bool {
+	if st.life != nil {
+		return st.life.left || st.life.client.Err() != nil
+	}
+	return st.ctx.Err() != nil
+}
+
+// keptFor makes st outlive its client by d, if that is any time. It returns the
+// context for the fetch.
+func (st *held) keptFor(d time.Duration, client context.Context, req *upstream.Request) context.Context {
+	if d <= 0 {
+		return client
+	}
+	st.life = newLifetime(client, d)
+	if req.Body != nil {
+		st.life.body = &sentBody{ReadCloser: req.Body}
+		req.Body = st.life.body
+	}
+	return st.life
+}
+
+// begun says that the client has the response's header.
+func (st *held) begun(kept bool) {
+	if kept {
+		st.srv.producers.add(st)
+	}
+	st.opened()
+	if st.life != nil {
+		st.life.stop() // what the client's leaving means is the handler's to say
 	}
 }
 
 // clientLeft lets the stream go on without its client, if it may.
-func (st *relayed) clientLeft() {
+func (st *held) clientLeft() (ended bool) {
 	defer st.contain()
 	st.gate.lock()
 	defer st.gate.unlock()
 	if st.ended {
-		return
+		return true
 	}
 	s := st.srv
-	if st.rec == nil || !st.rec.keeps || st.body != nil && !st.body.whole.Load() || s.open.draining.Load() || st.ctx.Err() != nil {
+	if st.rec == nil || !st.rec.keeps || st.life.body != nil && !st.life.body.whole.Load() || s.open.draining.Load() || st.ctx.Err() != nil {
 		st.abandon()
-		return
+		return true
 	}
 	if s.detached.Add(1) > s.maxDetached {
 		s.detached.Add(-1)
 		st.abandon()
-		return
+		return true
 	}
-	st.left, st.told = true, true
+	st.life.left, st.told = true, true
 	st.record(s.now(), splice.ClientGone)
-	if st.readers == 0 {
+	if st.life.readers == 0 {
 		st.forsaken()
 	}
+	return false
 }
 
 // forsaken gives clients time to come back.
-func (st *relayed) forsaken() {
+func (st *held) forsaken() {
 	st.life.timer = time.AfterFunc(st.life.spared, func() {
 		defer st.contain()
 		st.gate.lock()
 		defer st.gate.unlock()
-		if !st.ended && st.readers == 0 {
+		if !st.ended && st.life.readers == 0 {
 			st.srv.log.Debug("nobody came back to a stream", zap.Stringer("stream", st.id), zap.String("policy", st.policy.Name))
 			st.perform(st.srv.now(), splice.Gone{})
 		}
@@ -130,7 +185,7 @@ func (st *relayed) forsaken() {
 }
 
 // join keeps the stream running for a reader; false: it is over.
-func (st *relayed) join(ctx context.Context) bool {
+func (st *held) join(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, joinPatience)
 	defer cancel()
 	if !st.gate.lockUnless(ctx) {
@@ -140,9 +195,11 @@ func (st *relayed) join(ctx context.Context) bool {
 	if st.ended {
 		return false
 	}
-	st.readers++
-	if st.life != nil && st.life.timer != nil {
-		st.life.timer.Stop()
+	if l := st.life; l != nil {
+		l.readers++
+		if l.timer != nil {
+			l.timer.Stop()
+		}
 	}
 	return true
 }
@@ -151,22 +208,27 @@ func (st *relayed) join(ctx context.Context) bool {
 const joinPatience = time.Second
 
 // part is for a reader that leaves.
-func (st *relayed) part() {
+func (st *held) part() {
+	if st.life == nil {
+		return
+	}
 	st.gate.lock()
 	defer st.gate.unlock()
-	st.readers--
-	if !st.ended && st.readers == 0 && st.left {
+	st.life.readers--
+	if !st.ended && st.life.readers == 0 && st.life.left {
 		st.forsaken()
 	}
 }
 
 // loosened ends what is left of a detached stream.
-func (st *relayed) loosened() {
-	if st.life != nil && st.life.timer != nil {
-		st.life.timer.Stop()
-	}
-	if st.left {
-		st.srv.detached.Add(-1)
+func (st *held) loosened() {
+	if l := st.life; l != nil {
+		if l.timer != nil {
+			l.timer.Stop()
+		}
+		if l.left {
+			st.srv.detached.Add(-1)
+		}
 	}
 	st.srv.producers.remove(st)
 }

@@ -198,6 +198,11 @@ func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err er
 	if holds && x.relays() {
 		return nil, true, x.ticket(&r)
 	}
+	if holds || policy.Sealed && x.ownable(&r) {
+		if st, done, err := x.comeBack(&r); st != nil || done || err != nil {
+			return st, true, err
+		}
+	}
 	if x.resumable() {
 		x.head = r.clone()
 	}

@@ -197,7 +197,7 @@ func TestFaultInHandler(t *testing.T) {
 			wantContained(h)
 		})
 	})
-	for name, policy := range map[string]string{"relay": held, "relay, may be detached": keptOn} {
+	for name, policy := range map[string]string{"relay": heldOn, "relay, may be detached": keptOn} {
 		t.Run(name, func(t *testing.T) {
 			inHolding(t, policy, nil, func(h *holding) {
 				o := newSpeaking(h)

@@ -63,17 +63,21 @@ func (x *exchange) holds(r *request) bool {
 		return false
 	case p.Chosen && (r.method != http.MethodGet || !r.wantsEvents()):
 		return false
+	case s.now().UnixNano() < s.wayLost.Load():
+		return false // there is, just now, no way to fetch
+	}
+	return x.ownable(r)
+}
+
+// ownable says whether the request's response may be ours at all.
+func (x *exchange) ownable(r *request) bool {
+	switch {
 	case r.method == http.MethodConnect || r.method == http.MethodHead || r.has("upgrade"):
 		return false // there is no event stream in these
-	}
-	now := s.now().UnixNano()
-	switch {
-	case now < s.wayLost.Load():
-		return false // there is, just now, no way to fetch
 	case x.relays():
 		return r.relayable()
 	}
-	return now >= s.immediates.until.Load()
+	return x.srv.now().UnixNano() >= x.srv.immediates.until.Load()
 }
 
 // relayable says whether the relay listener can be sent this request. net/http takes

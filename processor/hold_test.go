@@ -206,11 +206,11 @@ func beginEvents(w http.ResponseWriter) {
 	w.(http.Flusher).Flush()
 }
 
-const held = `- {name: p, mode: hold}`
+const heldOn = `- {name: p, mode: hold}`
 
 func TestRelayUndisturbed(t *testing.T) {
 	const text = "\ufeffid: 1\r\ndata: a\r\n\r\n: comment\n\nid: 2\ndata\xff: b\n\ndata: c\n\n"
-	inHolding(t, held, func(w http.ResponseWriter, r *http.Request) {
+	inHolding(t, heldOn, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") != "identity" || r.Header.Get(pass.TicketHeader) != "" || r.Host != "example.test" {
 			t.Errorf("the origin got %v", r.Header)
 		}
@@ -302,7 +302,7 @@ func TestRelayAsItIs(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			inHolding(t, held, tt.serve, func(h *holding) {
+			inHolding(t, heldOn, tt.serve, func(h *holding) {
 				h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 				r := h.ask(tt.method, "/", nil)
 				if r.StatusCode != tt.status {
@@ -323,7 +323,7 @@ func TestRelayAsItIs(t *testing.T) {
 }
 
 func TestRelayStreamsBothWays(t *testing.T) {
-	inHolding(t, held, func(w http.ResponseWriter, r *http.Request) {
+	inHolding(t, heldOn, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
@@ -359,7 +359,7 @@ func (f flushing) Write(b []byte) (int, error) {
 }
 
 func TestRelayAbortStaysAbort(t *testing.T) {
-	inHolding(t, held, func(w http.ResponseWriter, _ *http.Request) {
+	inHolding(t, heldOn, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "10")
 		say(w, "12345")
 		reset()
@@ -369,7 +369,7 @@ func TestRelayAbortStaysAbort(t *testing.T) {
 }
 
 func TestRelayInformation(t *testing.T) {
-	inHolding(t, held, func(w http.ResponseWriter, _ *http.Request) {
+	inHolding(t, heldOn, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</x>; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.Header().Del("Link")
@@ -392,7 +392,7 @@ func TestRelayInformation(t *testing.T) {
 
 // A 304 may tell the length of what it does not send.
 func TestRelayNotModified(t *testing.T) {
-	inHolding(t, held, notModified, func(h *holding) {
+	inHolding(t, heldOn, notModified, func(h *holding) {
 		r := h.ask("GET", "/", nil)
 		if r.StatusCode != http.StatusNotModified || r.Header.Get("Content-Length") != "1234" {
 			t.Errorf("status %d, %v", r.StatusCode, r.Header)
@@ -439,7 +439,7 @@ func TestRelayLeavesOutWhatItCannotServe(t *testing.T) {
 }
 
 func TestRelayRefusesWithoutTicket(t *testing.T) {
-	inHolding(t, held, func(http.ResponseWriter, *http.Request) { t.Error("the request went on") }, func(h *holding) {
+	inHolding(t, heldOn, func(http.ResponseWriter, *http.Request) { t.Error("the request went on") }, func(h *holding) {
 		good := h.ticket("GET", "/a")
 		for name, tickets := range map[string][]string{
 			"none": nil, "forged": {good[:len(good)-1] + "x"}, "of another request": {good}, "two": {good, good},
@@ -459,7 +459,7 @@ func TestRelayRefusesWithoutTicket(t *testing.T) {
 
 func TestRelayClientLeaves(t *testing.T) {
 	gone := make(chan struct{})
-	inHolding(t, held, func(w http.ResponseWriter, r *http.Request) {
+	inHolding(t, heldOn, func(w http.ResponseWriter, r *http.Request) {
 		beginEvents(w)
 		say(w, "id: 1\ndata: a\n\n")
 		<-r.Context().Done()
@@ -488,7 +488,7 @@ func TestRelayReset(t *testing.T) {
 }
 
 func TestRelayWithoutWay(t *testing.T) {
-	inHolding(t, held, nil, func(h *holding) {
+	inHolding(t, heldOn, nil, func(h *holding) {
 		_ = h.loop.Close()
 		if r := h.ask("GET", "/", nil); r.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("status %d", r.StatusCode)

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"holdfast/processor/config"
+	"holdfast/processor/live"
 	"holdfast/processor/splice"
 	"holdfast/processor/upstream"
 	"holdfast/processor/wire"
@@ -36,14 +37,30 @@ import (
 
 // immediate is a stream that is held this way.
 type immediate struct {
-	stream
+	held
 
+	client injector
+}
+
+// injector is the client's side of an immediate response.
+type injector struct {
 	g        grpc.ServerStream
-	first    *upstream.Response
 	pace     pace
 	receipts receipts
-	done     chan struct{} // closed when the stream has ended
-	status   error         // what the handler returns; set before done is closed
+}
+
+func (x *exchange) newInjector() injector { return injector{g: x.g, pace: x.newPace()} }
+
+// write sends a part of the body, when it is its turn.
+func (c *injector) write(s *Server, b []byte) error {
+	ctx := c.g.Context()
+	if err := c.pace.wait(ctx, s.now(), len(b)); err != nil {
+		return err
+	}
+	if err := c.receipts.wait(ctx, c.pace.ahead()); err != nil {
+		return err
+	}
+	return c.inject(s, b)
 }
 
 // immediately fetches the response and begins to hold it, or relays it if it is no
@@ -66,7 +83,9 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		}
 		req.Content = content
 	}
-	res, err := s.fetch.Fetch(x.g.Context(), req)
+	st := &immediate{held: held{done: make(chan struct{})}, client: x.newInjector()}
+	ctx := st.keptFor(s.detaches(x.policy, &req), x.g.Context(), &req)
+	res, err := s.fetch.Fetch(ctx, req)
 	if err != nil {
 		inline, err = x.unfetched(r.method, err)
 		return nil, inline, err
@@ -90,32 +109,83 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		return nil, false, x.passOn(res)
 	}
 	x.id.assigned(headersOf(res.Header))
-	st := &immediate{g: x.g, first: res, pace: x.newPace(), done: make(chan struct{})}
+	st.first = res
 	st.stream = stream{
-		srv: s, policy: x.policy, mode: config.ModeHold, ctx: x.g.Context(), out: st,
+		srv: s, policy: x.policy, mode: config.ModeHold, ctx: ctx, out: st,
 		method: x.method, path: x.path, upstream: target.Address,
 		origin: s.newOrigin(x.policy, req, true),
 	}
 	st.origin.hold(s.now(), res, target)
-	begun := st.begin(beginning{id: &x.id, known: st, returning: x.returns, owned: true})
+	b := beginning{id: &x.id, known: st, returning: x.returns, owned: true}
+	if s.keeps(x.policy, &x.id, st.life != nil) {
+		b.header = res.Header
+	}
+	begun := st.begin(b)
 	defer st.gate.unlock()
 	if !begun {
 		return nil, false, x.passOn(res)
 	}
 
 	res.Header.Del("Content-Length")
-	head := immediateHeaders(res)
-	head.DynamicMetadata = metadata(map[string]*structpb.Value{
-		"policy":    structpb.NewStringValue(shorten(x.policy.Name)),
-		"mode":      structpb.NewStringValue(config.ModeHold.String()),
-		streamField: structpb.NewStringValue(st.id.String()),
-	})
-	if err := x.g.SendMsg(&wire.Response{Message: head}); err != nil {
+	if err := st.client.begin(x.policy, st.id, res.Header); err != nil {
 		st.abandon()
 		return nil, false, err
 	}
-	st.opened()
+	st.begun(b.header != nil)
 	return st, false, nil
+}
+
+// begin sends the header of an event stream.
+func (c *injector) begin(p *boundPolicy, id live.ID, h http.Header) error {
+	head := immediateHeaders(http.StatusOK, h)
+	head.DynamicMetadata = metadata(map[string]*structpb.Value{
+		"policy":    structpb.NewStringValue(shorten(p.Name)),
+		"mode":      structpb.NewStringValue(p.Mode.String()),
+		streamField: structpb.NewStringValue(id.String()),
+	})
+	return c.g.SendMsg(&wire.Response{Message: head})
+}
+
+// comeBack serves a client from the log, if there is something for it. done: nothing
+// more is to be done.
+func (x *exchange) comeBack(r *request) (_ runner, done bool, err error) {
+	if !x.returns.has && !x.returns.ours {
+		return nil, false, nil
+	}
+	rd := x.srv.comeBack(x.g.Context(), &comeback{x.policy, &x.id, &x.returns, x.method, x.path, r.fields()})
+	switch {
+	case rd == nil:
+		return nil, false, nil
+	case x.relays(): // there it is looked for again
+		rd.part()
+		return nil, true, x.ticket(r)
+	case rd.over:
+		return nil, true, x.answerStatus(http.StatusNoContent)
+	}
+	client := x.newInjector()
+	rd.client = &client
+	return &immediateReplay{rd, x.g}, false, nil
+}
+
+// immediateReplay is an immediate response that is served from the log.
+type immediateReplay struct {
+	*reader
+
+	g grpc.ServerStream
+}
+
+// run implements runner.
+func (rd *immediateReplay) run() error {
+	begun := rd.srv.now()
+	o, abort := rd.serve()
+	rd.srv.immediates.ended(rd.srv, rd.srv.now().Sub(begun), rd.ctx.Err() != nil)
+	switch {
+	case o == splice.ClientGone:
+		return nil
+	case abort:
+		return status.Error(codes.Aborted, abortReason)
+	}
+	return rd.g.SendMsg(immediateEnd(nil))
 }
 
 // unfetched deals with a request that got no answer.
@@ -212,6 +282,11 @@ func (x *exchange) fail(err error) error {
 	if upstream.CauseOf(err) == upstream.TimedOut {
 		code = http.StatusGatewayTimeout
 	}
+	return x.answerStatus(code)
+}
+
+// answerStatus is a whole response, without a body.
+func (x *exchange) answerStatus(code int) error {
 	return x.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
 		Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
 			StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
@@ -227,7 +302,7 @@ func (x *exchange) fail(err error) error {
 // passOn relays an answer that is no event stream, as it is.
 func (x *exchange) passOn(res *upstream.Response) error {
 	defer func() { _ = res.Close() }()
-	if err := x.g.SendMsg(&wire.Response{Message: immediateHeaders(res)}); err != nil {
+	if err := x.g.SendMsg(&wire.Response{Message: immediateHeaders(res.Status, res.Header)}); err != nil {
 		return err
 	}
 	p := x.newPace()
@@ -263,9 +338,9 @@ func (x *exchange) passOnChunk(res *upstream.Response, p *pace) error {
 	return err
 }
 
-func immediateHeaders(res *upstream.Response) *extproc.ProcessingResponse {
-	m := headerMap(res.Header)
-	m.Headers = append(m.Headers, &corev3.HeaderValue{Key: ":status", RawValue: strconv.AppendInt(nil, int64(res.Status), 10)})
+func immediateHeaders(code int, h http.Header) *extproc.ProcessingResponse {
+	m := headerMap(h)
+	m.Headers = append(m.Headers, &corev3.HeaderValue{Key: ":status", RawValue: strconv.AppendInt(nil, int64(code), 10)})
 	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
 		StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
 			Response: &extproc.StreamedImmediateResponse_HeadersResponse{HeadersResponse: &extproc.HttpHeaders{Headers: m}},
@@ -307,43 +382,50 @@ func immediateEnd(trailer http.Header) *wire.Response {
 // when the client leaves it ends the context.
 func (st *immediate) run() error {
 	begun := st.srv.now()
-	st.attend(st.first, st.done)
-	st.srv.immediates.ended(st.srv, st.srv.now().Sub(begun), st.ctx.Err() != nil)
-	return st.status
+	ended := st.hold()
+	st.srv.immediates.ended(st.srv, st.srv.now().Sub(begun), st.client.g.Context().Err() != nil)
+	if ended && st.aborted {
+		return status.Error(codes.Aborted, abortReason)
+	}
+	return nil
 }
 
 // write implements sink.
 func (st *immediate) write(b []byte) error {
-	if err := st.pace.wait(st.ctx, st.srv.now(), len(b)); err != nil {
+	if st.life != nil && st.gone() {
+		return nil // the log has it
+	}
+	if err := st.client.write(st.srv, b); err != nil && st.life == nil {
 		return err
 	}
-	if err := st.receipts.wait(st.ctx, st.pace.ahead()); err != nil {
-		return err
-	}
-	return st.inject(b)
+	return nil // or its handler will say
 }
 
 // took implements sink.
 func (st *immediate) took() {}
 
+// sent takes note of what Envoy says that the client has been sent.
+func (st *immediate) sent(bytes uint64) { st.client.sent(bytes) }
+
 // conclude implements sink.
 func (st *immediate) conclude(b []byte, abort bool, o splice.Outcome) {
 	defer close(st.done)
-	if o == splice.ClientGone || st.ctx.Err() != nil {
+	st.loosened()
+	if o == splice.ClientGone || st.gone() {
 		return
 	}
 	if len(b) > 0 && st.write(b) != nil {
 		return
 	}
 	if abort {
-		st.status = status.Error(codes.Aborted, abortReason)
+		st.aborted = true
 		return
 	}
 	if len(st.origin.trailer) > 0 {
-		_ = st.g.SendMsg(immediateEnd(st.origin.trailer))
+		_ = st.client.g.SendMsg(immediateEnd(st.origin.trailer))
 		return
 	}
-	_ = st.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
+	_ = st.client.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
 		Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
 			StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
 				Response: &extproc.StreamedImmediateResponse_BodyResponse{BodyResponse: &extproc.StreamedBodyResponse{EndOfStream: true}},

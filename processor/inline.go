@@ -47,7 +47,11 @@ func (x *exchange) begin(response headers) (_ *inlined, ok bool) {
 		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.g.Context(), out: st,
 		method: x.method, path: x.path, upstream: x.upstream, origin: x.origin(response),
 	}
-	ok = st.begin(beginning{id: &x.id, known: st, returning: x.returns})
+	b := beginning{id: &x.id, known: st, returning: x.returns}
+	if st.mode != config.ModeObserve && x.srv.keeps(x.policy, &x.id, false) {
+		b.header = response.fields()
+	}
+	ok = st.begin(b)
 	return st, ok
 }
 

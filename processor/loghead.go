@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"holdfast/processor/seal"
+	"holdfast/processor/upstream"
 )
 
 // logHead is what a stream's log begins with: what its reader has to know that its
@@ -20,9 +21,10 @@ const logHeadVersion = 1
 // encodeHead leaves out what belongs to one response only.
 func encodeHead(mark seal.Mark, h http.Header) []byte {
 	head := logHead{Version: logHeadVersion, Mark: mark, Header: h.Clone()}
+	upstream.StripHopByHop(head.Header)
 	for _, name := range [...]string{
 		"Set-Cookie", "Set-Cookie2", "Www-Authenticate", "Authentication-Info", "Mcp-Session-Id",
-		"Date", "Content-Length", "Age", "Trailer",
+		"Date", "Content-Length", "Age", "Trailer", "X-Envoy-Upstream-Service-Time",
 	} {
 		head.Header.Del(name)
 	}

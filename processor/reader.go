@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -21,19 +22,21 @@ import (
 // what follows its cursor, and then what is added, for as long as the stream runs.
 // Every reader has its own place; the log is the only thing they share.
 type reader struct {
-	srv    *Server
-	policy *boundPolicy
-	w      http.ResponseWriter
-	flush  http.Flusher
-	r      *http.Request
-	id     live.ID
-	at     sessionstore.Position
-	page   sessionstore.Page // what follows at
-	head   logHead
-	place  seal.Cursor // of the last record
-	scope  seal.Scope
-	from   *relayed // the stream, if it runs in this process
-	leave  chan struct{}
+	srv          *Server
+	policy       *boundPolicy
+	ctx          context.Context // of the client's side
+	client       replaySink
+	method, path string // path without its query
+	id           live.ID
+	over         bool // there is nothing to get, now or later
+
+	at    sessionstore.Position
+	page  sessionstore.Page // what follows at
+	head  logHead
+	place seal.Cursor // of the last record
+	scope seal.Scope
+	from  *held // the stream, if it runs in this process
+	leave chan struct{}
 
 	mu       sync.Mutex // guards what follows
 	leaving  bool
@@ -45,13 +48,20 @@ type reader struct {
 	out, sealed []byte
 }
 
-// run sends all there is, and says how it ended.
-func (rd *reader) run() splice.Outcome {
+// replaySink is the client's side of a reader.
+type replaySink interface {
+	begin(p *boundPolicy, id live.ID, h http.Header) error
+	// write waits while the client does not read.
+	write(s *Server, b []byte) error
+}
+
+// read sends all there is, and says how it ended.
+func (rd *reader) read() splice.Outcome {
 	s := rd.srv
 	defer rd.part()
-	copyHeader(rd.w.Header(), rd.head.Header)
-	rd.w.WriteHeader(http.StatusOK)
-	rd.flush.Flush()
+	if rd.client.begin(rd.policy, rd.id, rd.head.Header) != nil {
+		return splice.ClientGone
+	}
 	beat := rd.newBeat()
 	defer beat.stop()
 	for {
@@ -75,12 +85,12 @@ func (rd *reader) run() splice.Outcome {
 				s.metrics.heartbeats.Inc()
 			case <-rd.leave:
 				return splice.Drained
-			case <-rd.r.Context().Done():
+			case <-rd.ctx.Done():
 				return splice.ClientGone
 			}
 		}
 		var err error
-		if rd.page, err = s.store.after(rd.r.Context(), rd.at); err != nil {
+		if rd.page, err = s.store.after(rd.ctx, rd.at); err != nil {
 			if errors.Is(err, sessionstore.ErrTruncated) {
 				return splice.Gap
 			}
@@ -139,15 +149,21 @@ func (rd *reader) append(rec *sessionstore.Record) {
 }
 
 func (rd *reader) write(b []byte) error {
-	if _, err := rd.w.Write(b); err != nil {
+	if err := rd.client.write(rd.srv, b); err != nil {
 		return err
 	}
-	rd.flush.Flush()
 	rd.mu.Lock()
 	rd.bytes += uint64(len(b))
 	rd.lastByte = rd.srv.now()
 	rd.mu.Unlock()
 	return nil
+}
+
+// sent takes note of what Envoy says that the client has been sent.
+func (rd *reader) sent(bytes uint64) {
+	if c, ok := rd.client.(*injector); ok {
+		c.sent(bytes)
+	}
 }
 
 // part ends the reader's hold on the stream.
@@ -185,11 +201,14 @@ func (b *beat) stop() {
 	}
 }
 
+// mode is what its policy does with such streams.
+func (rd *reader) mode() config.Mode { return rd.policy.Mode }
+
 // drain implements what a Server asks of its streams: a client that can come back
 // is sent away, any other has until the deadline.
 func (rd *reader) drain(by time.Time) {
 	wait := time.Duration(0)
-	if rd.r.Method != http.MethodGet {
+	if rd.method != http.MethodGet {
 		wait = time.Until(by)
 	}
 	time.AfterFunc(wait, func() {
@@ -208,37 +227,39 @@ func (rd *reader) Snapshot() live.Stream {
 	defer rd.mu.Unlock()
 	return live.Stream{
 		ID: rd.id.String(), Session: hex.EncodeToString(rd.at.Session[:]), Policy: rd.policy.Name,
-		Mode: config.ModeHold.String(), Method: rd.r.Method, Path: withoutQuery(rd.r.RequestURI),
+		Mode: rd.mode().String(), Method: rd.method, Path: rd.path,
 		Started: rd.started, LastByte: rd.lastByte, Trust: splice.TrustAbsent.String(),
 		Events: rd.events, Bytes: rd.bytes,
 	}
 }
 
-// read serves a client from the log, as one stream of its policy.
-func (s *Server) read(rd *reader) {
+// serve gives a client what the log has, as one stream of its policy. abort says that
+// the client is to see that this is not all.
+func (rd *reader) serve() (o splice.Outcome, abort bool) {
+	s := rd.srv
 	rd.started = s.now()
 	for rd.id = live.ID(s.random()); !s.live.Add(rd.id, rd); {
 		rd.id = live.ID(s.random())
 	}
-	s.metrics.active[config.ModeHold].Inc()
+	mode := rd.mode()
+	s.metrics.active[mode].Inc()
 	if s.open.draining.Load() {
 		rd.drain(s.now())
 	}
-	o := rd.run()
+	o = rd.read()
 	s.live.Remove(rd.id)
-	s.metrics.active[config.ModeHold].Dec()
-	rd.policy.metrics.outcomes[config.ModeHold][o].Inc()
+	s.metrics.active[mode].Dec()
+	rd.policy.metrics.outcomes[mode][o].Inc()
 	s.log.Info("stream ended", zap.Stringer("stream", rd.id), zap.String("policy", rd.policy.Name),
-		zap.Stringer("mode", config.ModeHold), zap.Stringer("outcome", o), zap.Bool("replay", true),
-		zap.String("method", rd.r.Method), zap.String("path", withoutQuery(rd.r.RequestURI)),
+		zap.Stringer("mode", mode), zap.Stringer("outcome", o), zap.Bool("replay", true),
+		zap.String("method", rd.method), zap.String("path", rd.path),
 		zap.String("session", hex.EncodeToString(rd.at.Session[:shownSession])),
 		zap.Uint64("events", rd.events), zap.Uint64("bytes", rd.bytes), zap.Duration("duration", s.now().Sub(rd.started)))
 	switch o { //nolint:exhaustive // a reader ends in no other way
 	case splice.Cut, splice.Gap:
-		abortHandler()
+		return o, true
 	case splice.Drained:
-		if rd.r.Method != http.MethodGet {
-			abortHandler()
-		}
+		return o, rd.method != http.MethodGet
 	}
+	return o, false
 }

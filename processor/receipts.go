@@ -129,14 +129,17 @@ func (r *receipts) report(bytes uint64) {
 	}
 }
 
+// sent is report for who has the client's side only.
+func (c *injector) sent(bytes uint64) { c.receipts.report(bytes) }
+
 // inject sends a part of the body, and with it what Envoy is to report.
-func (st *immediate) inject(b []byte) error {
-	st.receipts.sent += int64(len(b))
-	reported, change := st.receipts.ask(st.pace.ahead())
+func (c *injector) inject(s *Server, b []byte) error {
+	c.receipts.sent += int64(len(b))
+	reported, change := c.receipts.ask(c.pace.ahead())
 	if !change {
-		return st.srv.sendBody(st.g, wire.Response{Body: b, Immediate: true})
+		return s.sendBody(c.g, wire.Response{Body: b, Immediate: true})
 	}
-	return st.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
+	return c.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
 		Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
 			StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
 				Response: &extproc.StreamedImmediateResponse_BodyResponse{BodyResponse: &extproc.StreamedBodyResponse{Body: b}},

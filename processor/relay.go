@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/processor/config"
+	"holdfast/processor/live"
 	"holdfast/processor/pass"
 	"holdfast/processor/splice"
 	"holdfast/processor/upstream"
@@ -61,16 +62,19 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request) {
 	}
 	s.open.add()
 	defer s.open.done()
-	st, res := s.relayHeaders(w, r)
+	st := s.relayHeaders(w, r)
 	if st == nil {
 		return
 	}
 	// What the headers took of the goroutine's memory is given back by now.
-	st.run(res)
-	if st.aborted {
+	if st.run() {
 		abortHandler()
 	}
 }
+
+// relaying is the body of a response that goes out as that of a relayed request. abort
+// says that the client is to see that it is not whole.
+type relaying interface{ run() (abort bool) }
 
 // RelayHealthPath is where the relay listener says, by 200 or 503, whether it takes
 // on streams. A request with a ticket for such a path is the upstream's.
@@ -92,12 +96,12 @@ func abortHandler() {
 }
 
 // relayHeaders deals with everything but the body of an event stream. It returns
-// that stream, whose header has been sent, or nil if the request is done.
-func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed, *upstream.Response) {
+// that, or nil if the request is done.
+func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
 	name, ok := s.admit(r)
 	if !ok {
 		http.Error(w, "This listener serves requests that Holdfast's filter has sent here.", http.StatusForbidden)
-		return nil, nil
+		return nil
 	}
 	policy := s.policies.Load().named(name)
 	var id identity
@@ -109,21 +113,23 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 		back = s.returns(policy, &id, cursor, has)
 		back.rewrite(r.Header)
 	}
-	if policy != nil && !s.open.draining.Load() && s.replays(w, r, policy, &id, &back) {
-		return nil, nil
+	if policy != nil && !s.open.draining.Load() {
+		switch rd := s.comeBack(r.Context(), &comeback{policy, &id, &back, r.Method, withoutQuery(r.RequestURI), r.Header}); {
+		case rd == nil:
+		case rd.over:
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		default:
+			flush, _ := w.(http.Flusher)
+			rd.client = &relayedReplay{w: w, flush: flush}
+			return rd
+		}
 	}
 	req := fetchRequest(r, name)
-	st := &relayed{w: w, done: make(chan struct{})}
+	st := &relayed{w: w, held: held{done: make(chan struct{})}}
 	ctx := r.Context()
 	if policy != nil {
-		if d := s.detaches(policy, &req); d > 0 {
-			st.life = newLifetime(ctx, d)
-			ctx = st.life
-			if req.Body != nil {
-				st.body = &sentBody{ReadCloser: req.Body}
-				req.Body = st.body
-			}
-		}
+		ctx = st.keptFor(s.detaches(policy, &req), ctx, &req)
 	}
 	early := &informational{w: w}
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: early.relay})
@@ -131,7 +137,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	early.end()
 	if err != nil {
 		s.relayFailure(w, r, err)
-		return nil, nil
+		return nil
 	}
 	target := takeTarget(res.Header)
 	if policy != nil && id.closedBy(r.Method, res.Status) {
@@ -139,15 +145,16 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	}
 	if policy == nil || s.open.draining.Load() {
 		s.relayPlain(w, res)
-		return nil, nil
+		return nil
 	}
 	if why := judgeResponse(r.Method, res); why != bypassNone {
 		s.metrics.bypassed[why].Inc()
 		s.relayPlain(w, res)
-		return nil, nil
+		return nil
 	}
 	id.assigned(headersOf(res.Header))
 	st.flush, _ = w.(http.Flusher)
+	st.first = res
 	st.stream = stream{
 		srv: s, policy: policy, mode: config.ModeHold, ctx: ctx, out: st,
 		method: r.Method, path: withoutQuery(r.RequestURI), upstream: target.Address,
@@ -155,28 +162,22 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (*relayed,
 	}
 	st.origin.hold(s.now(), res, target)
 	b := beginning{id: &id, known: st, returning: back, owned: true}
-	if s.store.records != nil && policy.Replay.Events > 0 && (policy.Sealed || st.life != nil && !id.anonymous()) {
+	if s.keeps(policy, &id, st.life != nil) {
 		b.header = res.Header
 	}
 	begun := st.begin(b)
 	defer st.gate.unlock()
 	if !begun {
 		s.relayPlain(w, res)
-		return nil, nil
+		return nil
 	}
 
 	res.Header.Del("Content-Length") // what the client gets is not bound to it
 	copyHeader(w.Header(), res.Header)
 	w.WriteHeader(res.Status)
 	st.flush.Flush()
-	if b.header != nil {
-		s.producers.add(st)
-	}
-	st.opened()
-	if st.life != nil {
-		st.life.stop() // what the client's leaving means is the handler's to say
-	}
-	return st, res
+	st.begun(b.header != nil)
+	return st
 }
 
 // admit verifies a request's ticket, and removes it. It returns the name of the
@@ -326,35 +327,14 @@ func copyTrailer(to, from http.Header) {
 
 // relayed is a held stream whose response goes out as that of a relayed request.
 type relayed struct {
-	stream
+	held
 
-	w       http.ResponseWriter
-	flush   http.Flusher
-	done    chan struct{} // closed when the stream has ended
-	aborted bool          // the client is to see that; set before done is closed
-	left    bool          // the client has left, and the stream goes on
-	readers int           // that have come back to it
-	life    *lifetime     // nil: it ends with its client
-	body    *sentBody     // of the request; nil: none, or it is no matter
+	w     http.ResponseWriter
+	flush http.Flusher
 }
 
-// run reads one attempt after the other, in the handler's goroutine, until the
-// stream ends.
-func (st *relayed) run(res *upstream.Response) {
-	if st.life != nil {
-		st.runLoose(res)
-		return
-	}
-	st.attend(res, st.done)
-}
-
-// gone says whether there is no client to write to.
-func (st *relayed) gone() bool {
-	if st.life != nil {
-		return st.left || st.life.client.Err() != nil
-	}
-	return st.ctx.Err() != nil
-}
+// run implements relaying.
+func (st *relayed) run() (abort bool) { return st.hold() && st.aborted }
 
 // took implements sink.
 func (st *relayed) took() {}
@@ -388,4 +368,31 @@ func (st *relayed) conclude(b []byte, abort bool, o splice.Outcome) {
 	if !abort {
 		copyTrailer(st.w.Header(), st.origin.trailer)
 	}
+}
+
+// relayedReplay is the response of a relayed request that is served from the log.
+type relayedReplay struct {
+	w     http.ResponseWriter
+	flush http.Flusher
+}
+
+func (c *relayedReplay) begin(_ *boundPolicy, _ live.ID, h http.Header) error {
+	copyHeader(c.w.Header(), h)
+	c.w.WriteHeader(http.StatusOK)
+	c.flush.Flush()
+	return nil
+}
+
+func (c *relayedReplay) write(_ *Server, b []byte) error {
+	if _, err := c.w.Write(b); err != nil {
+		return err
+	}
+	c.flush.Flush()
+	return nil
+}
+
+// run implements relaying.
+func (rd *reader) run() (abort bool) {
+	_, abort = rd.serve()
+	return abort
 }

@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"context"
 	"net/http"
 
 	"holdfast/processor/seal"
@@ -18,81 +19,95 @@ import (
 //   - otherwise the origin is asked, by the cursor that it knows itself;
 //   - and if it knows none, what there is of the rest, and a cut.
 
-// replays serves a request from the log, or says false: then it goes on.
-func (s *Server) replays(w http.ResponseWriter, r *http.Request, p *boundPolicy, id *identity, back *returning) bool {
-	if s.store.records == nil || p.Replay.Events <= 0 || !back.has && !back.ours {
-		return false
+// comeback is a request that may be one of a client that has come back.
+type comeback struct {
+	policy *boundPolicy
+	id     *identity
+	*returning
+	method, path string // path without its query
+	header       http.Header
+}
+
+// keeps says whether a stream that begins is kept in a log. lasting: it may outlive its
+// client.
+func (s *Server) keeps(p *boundPolicy, id *identity, lasting bool) bool {
+	return s.store.records != nil && p.Replay.Events > 0 && (p.Sealed || lasting && !id.anonymous())
+}
+
+// comeBack finds what a log has for a client. nil: it is served by its origin.
+func (s *Server) comeBack(ctx context.Context, c *comeback) *reader {
+	p := c.policy
+	if s.store.records == nil || p.Replay.Events <= 0 || !c.has && !c.ours {
+		return nil
 	}
-	at, place, ok := s.locate(r, p, id, back)
+	at, place, ok := s.locate(ctx, c)
 	if !ok {
-		return false
+		return nil
 	}
-	page, err := s.store.after(r.Context(), at)
+	page, err := s.store.after(ctx, at)
 	if err != nil {
-		return false
+		return nil
 	}
 	head, ok := decodeHead(page.Head)
 	if !ok || p.Sealed && head.Mark != place.Mark {
-		return false
+		return nil
 	}
-	flush, _ := w.(http.Flusher)
 	rd := &reader{
-		srv: s, policy: p, w: w, flush: flush, r: r, at: at, page: page, head: head,
-		place: place, scope: id.scope(), leave: make(chan struct{}),
+		srv: s, policy: p, ctx: ctx, method: c.method, path: c.path, at: at, page: page, head: head,
+		place: place, scope: c.id.scope(), leave: make(chan struct{}),
 	}
 	rest := kept(page.Records) > 0
-	if from := s.producers.find(at); from != nil && page.End == sessionstore.EndNone && from.join(r.Context()) {
+	again := place.Method == http.MethodGet
+	asks := again && upstream.ValidCursor(c.cursor) // the origin, for what follows
+	running := page.Live && page.End == sessionstore.EndNone
+	if from := s.producers.find(at); from != nil && running && (from.life != nil || !asks) && from.join(ctx) {
 		rd.from = from
 		if !p.Sealed && !from.trusted() {
 			rd.part()
-			return false
+			return nil
 		}
 		// What was added since may be more than a page says that has no Changed.
-		if rd.page, err = s.store.after(r.Context(), at); err != nil {
+		if rd.page, err = s.store.after(ctx, at); err != nil {
 			rd.part()
-			return false
+			return nil
 		}
-		s.read(rd)
-		return true
+		return rd
 	}
-	again := place.Method == http.MethodGet
 	switch {
+	case running && p.Sealed && !asks && page.Changed != nil:
+		// It ends with its own client, whose leaving is not noticed yet.
 	case page.End == sessionstore.EndComplete && (rest || !again):
-		if !rest && r.Method == http.MethodGet {
-			// "Clients will reconnect if the connection is closed; a client can be told
-			// to stop reconnecting using the HTTP 204 No Content response code."
-			// https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro
-			w.WriteHeader(http.StatusNoContent)
-			return true
-		}
-	case !p.Sealed, !rest, again && upstream.ValidCursor(back.cursor):
-		return false
+		// "Clients will reconnect if the connection is closed; a client can be told
+		// to stop reconnecting using the HTTP 204 No Content response code."
+		// https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro
+		rd.over = !rest && c.method == http.MethodGet
+	case !p.Sealed, !rest, asks:
+		return nil
 	}
-	s.read(rd)
-	return true
+	return rd
 }
 
 // locate finds the place that a client's cursor names.
-func (s *Server) locate(r *http.Request, p *boundPolicy, id *identity, back *returning) (sessionstore.Position, seal.Cursor, bool) {
-	if p.Sealed {
-		place := back.place
+func (s *Server) locate(ctx context.Context, c *comeback) (sessionstore.Position, seal.Cursor, bool) {
+	if c.policy.Sealed {
+		place := c.place
 		if place.Number == 0 || place.Method == "" {
 			return sessionstore.Position{}, place, false
 		}
 		return sessionstore.Position{
-			Session: id.session(), Line: id.lineOf(place.Method), Number: place.Number, Token: place.Token, Seq: place.Seq,
+			Session: c.id.session(), Line: c.id.lineOf(place.Method), Number: place.Number, Token: place.Token, Seq: place.Seq,
 		}, place, true
 	}
-	req := upstream.Request{Method: r.Method, Header: r.Header}
-	if id.anonymous() || s.detaches(p, &req) == 0 {
+	req := upstream.Request{Method: c.method, Header: c.header}
+	if c.id.anonymous() || s.detaches(c.policy, &req) == 0 {
 		return sessionstore.Position{}, seal.Cursor{}, false
 	}
-	at, err := s.store.seek(r.Context(), id.session(), id.line, back.cursor)
-	return at, seal.Cursor{Method: r.Method}, err == nil
+	at, err := s.store.seek(ctx, c.id.session(), c.id.line, c.cursor)
+	return at, seal.Cursor{Method: c.method}, err == nil
 }
 
 // trusted says whether the origin's ids name places in the stream.
-func (st *relayed) trusted() bool {
+func (st *held) trusted() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	t, ok := st.m.(interface{ Trust() splice.Trust })

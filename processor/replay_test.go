@@ -4,15 +4,98 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 )
 
 const keptOn = `- {name: p, mode: hold, ids: sealed, detach: 2m, heartbeat: 0, resume: none}`
 
 func detached(o *Options) { o.Detached = 2 }
+
+// asking is how a client's request reaches the stream that is held for it.
+type asking func(h *holding, method, path string, body io.Reader, more ...string) *reading
+
+// bothWays plays f with responses that are relayed, and with immediate ones.
+func bothWays(t *testing.T, policy string, serve http.HandlerFunc, f func(h *holding, ask asking), change ...func(*Options)) {
+	t.Helper()
+	for via, ask := range map[string]asking{"relay": (*holding).ask, "immediate": (*holding).askDirectly} {
+		t.Run(via, func(t *testing.T) {
+			inHolding(t, strings.Replace(policy, "mode: hold", "mode: hold, via: "+via, 1), serve, func(h *holding) { f(h, ask) }, change...)
+		})
+	}
+}
+
+// askDirectly is ask for a response that comes from the filter.
+func (h *holding) askDirectly(method, path string, body io.Reader, more ...string) *reading {
+	h.Helper()
+	e := h.dial()
+	m := requestMessage(method, path, more...)
+	m.GetRequestHeaders().EndOfStream = body == nil
+	e.send(m)
+	for {
+		a := e.recv()
+		head := a.GetStreamedImmediateResponse().GetHeadersResponse()
+		switch {
+		case head != nil:
+			return e.reading(head)
+		case a.GetModeOverride().GetRequestBodyMode() == extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED:
+			b, err := io.ReadAll(body)
+			if err != nil {
+				h.Fatal(err)
+			}
+			e.send(requestBody(string(b), true))
+		case a.GetOverrideMessageTimeout() == nil:
+			h.Fatalf("not held: %v", a)
+		}
+	}
+}
+
+// reading is the client's side of an immediate response that begins so.
+func (e *envoy) reading(head *extproc.HttpHeaders) *reading {
+	e.Helper()
+	pr, pw := io.Pipe()
+	r := &reading{holding: &holding{world: e.world}, Response: &http.Response{Header: http.Header{}, Body: pr}}
+	r.leave = func() {
+		elapse(time.Second) // who leaves at once may be an Envoy that is too old
+		e.leave()
+	}
+	for _, f := range head.GetHeaders().GetHeaders() {
+		r.Header.Add(f.GetKey(), string(f.GetRawValue()))
+	}
+	var err error
+	if r.StatusCode, err = strconv.Atoi(r.Header.Get(":status")); err != nil {
+		e.Fatal(err)
+	}
+	if head.GetEndOfStream() {
+		_ = pw.Close()
+		return r
+	}
+	go func() {
+		for {
+			m, err := e.next()
+			if err != nil {
+				_ = pw.CloseWithError(err)
+				return
+			}
+			b := m.GetStreamedImmediateResponse().GetBodyResponse()
+			if len(b.GetBody()) > 0 {
+				_, _ = pw.Write(b.GetBody())
+			}
+			if b.GetEndOfStream() {
+				_ = pw.Close()
+				return
+			}
+		}
+	}()
+	e.Cleanup(e.leave)
+	return r
+}
 
 // speaking is an origin whose one response says what a test tells it.
 type speaking struct {
@@ -78,23 +161,23 @@ func (r *reading) takes(want string) (ids []string) {
 func TestDetachedPost(t *testing.T) {
 	for name, method := range map[string]string{"same request": "POST", "GET of the path": "GET"} {
 		t.Run(name, func(t *testing.T) {
-			inHolding(t, keptOn, nil, func(h *holding) {
+			bothWays(t, keptOn, nil, func(h *holding, ask asking) {
 				o := newSpeaking(h)
-				c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
+				c := ask(h, "POST", "/chat", strings.NewReader("question"), "authorization: A")
 				o.say <- data(1, 3)
 				ids := c.takes(data(1, 3))
 				c.leave()
 				h.wantOutcome("client_gone")
 				o.say <- data(4, 5)
 
-				c = h.ask(method, "/chat", nil, "authorization: A", "last-event-id: "+ids[1])
+				c = ask(h, method, "/chat", nil, "authorization: A", "last-event-id: "+ids[1])
 				if c.Header.Get("X-Origin") != "1" || c.Header.Get("Set-Cookie") != "" {
 					t.Errorf("header %v", c.Header)
 				}
 				c.takes(data(3, 5))
 				o.say <- data(6, 6)
 				ids = c.takes(data(6, 6))
-				other := h.ask(method, "/chat", nil, "authorization: A", "last-event-id: "+ids[0])
+				other := ask(h, method, "/chat", nil, "authorization: A", "last-event-id: "+ids[0])
 				o.say <- data(7, 7)
 				c.takes(data(7, 7))
 				other.takes(data(7, 7))
@@ -104,7 +187,7 @@ func TestDetachedPost(t *testing.T) {
 				synctest.Wait()
 
 				// And again after its end.
-				again := h.ask(method, "/chat", nil, "authorization: A", "last-event-id: "+ids[0])
+				again := ask(h, method, "/chat", nil, "authorization: A", "last-event-id: "+ids[0])
 				again.takes(data(7, 7))
 				again.wantEnd("")
 				if o.asks != 1 {
@@ -122,9 +205,9 @@ func TestDetachedPost(t *testing.T) {
 
 // Nobody comes back.
 func TestDetachedForNothing(t *testing.T) {
-	inHolding(t, keptOn, nil, func(h *holding) {
+	bothWays(t, keptOn, nil, func(h *holding, ask asking) {
 		o := newSpeaking(h)
-		c := h.ask("POST", "/chat", strings.NewReader("question"))
+		c := ask(h, "POST", "/chat", strings.NewReader("question"))
 		o.say <- data(1, 1)
 		c.takes(data(1, 1))
 		c.leave()
@@ -155,9 +238,9 @@ func TestNotDetached(t *testing.T) {
 		"MCP":        {keptOn, "mcp-protocol-version: 2026-07-28", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHolding(t, c.policies, nil, func(h *holding) {
+			bothWays(t, c.policies, nil, func(h *holding, ask asking) {
 				o := newSpeaking(h)
-				r := h.ask("POST", "/chat", strings.NewReader("question"), c.header)
+				r := ask(h, "POST", "/chat", strings.NewReader("question"), c.header)
 				o.say <- data(1, 1)
 				r.takes(data(1, 1))
 				r.leave()
@@ -170,23 +253,23 @@ func TestNotDetached(t *testing.T) {
 
 // The answer to an MCP client's request is kept without being asked for.
 func TestMCPDetaches(t *testing.T) {
-	inHolding(t, `- {name: p, mode: hold, ids: sealed}`, nil, func(h *holding) {
+	bothWays(t, `- {name: p, mode: hold, ids: sealed}`, nil, func(h *holding, ask asking) {
 		o := newSpeaking(h)
 		header := []string{"mcp-protocol-version: 2025-11-25", "mcp-session-id: s"}
-		c := h.ask("POST", "/mcp", strings.NewReader("{}"), header...)
+		c := ask(h, "POST", "/mcp", strings.NewReader("{}"), header...)
 		o.say <- data(1, 1)
 		ids := c.takes(data(1, 1))
 		c.leave()
 		synctest.Wait()
 		o.say <- data(2, 2)
-		c = h.ask("GET", "/mcp", nil, append(header, "last-event-id: "+ids[0])...)
+		c = ask(h, "GET", "/mcp", nil, append(header, "last-event-id: "+ids[0])...)
 		c.takes(data(2, 2))
 		close(o.say)
 		c.wantEnd("")
-		done := h.ask("GET", "/mcp", nil, append(header, "last-event-id: "+ids[0])...)
+		done := ask(h, "GET", "/mcp", nil, append(header, "last-event-id: "+ids[0])...)
 		last := done.takes(data(2, 2))
 		done.wantEnd("")
-		if r := h.ask("GET", "/mcp", nil, append(header, "last-event-id: "+last[0])...); r.StatusCode != http.StatusNoContent {
+		if r := ask(h, "GET", "/mcp", nil, append(header, "last-event-id: "+last[0])...); r.StatusCode != http.StatusNoContent {
 			t.Errorf("who has everything got status %d", r.StatusCode)
 		}
 	}, detached)
@@ -194,7 +277,7 @@ func TestMCPDetaches(t *testing.T) {
 
 // Another principal's cursor finds nothing, and the origin hears nothing of it.
 func TestReplayIsForOneClient(t *testing.T) {
-	inHolding(t, keptOn, nil, func(h *holding) {
+	bothWays(t, keptOn, nil, func(h *holding, ask asking) {
 		o := newSpeaking(h)
 		h.serve = func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") == "B" {
@@ -206,11 +289,11 @@ func TestReplayIsForOneClient(t *testing.T) {
 			}
 			o.serve(w, r)
 		}
-		c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
+		c := ask(h, "POST", "/chat", strings.NewReader("question"), "authorization: A")
 		o.say <- data(1, 2)
 		ids := c.takes(data(1, 2))
 		c.leave()
-		if r := h.ask("POST", "/chat", nil, "authorization: B", "last-event-id: "+ids[0]); r.StatusCode != http.StatusTeapot {
+		if r := ask(h, "POST", "/chat", nil, "authorization: B", "last-event-id: "+ids[0]); r.StatusCode != http.StatusTeapot {
 			t.Errorf("status %d", r.StatusCode)
 		}
 		close(o.say)
@@ -219,15 +302,15 @@ func TestReplayIsForOneClient(t *testing.T) {
 
 // The origin's own ids serve as well, where it is not asked again.
 func TestDetachedWithOriginsIDs(t *testing.T) {
-	inHolding(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding) {
+	bothWays(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding, ask asking) {
 		o := newSpeaking(h)
-		c := h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A")
+		c := ask(h, "POST", "/chat", strings.NewReader("question"), "authorization: A")
 		o.say <- ev(1, 2, 3)
 		c.want(ev(1, 2, 3))
 		c.leave()
 		synctest.Wait()
 		o.say <- ev(4)
-		c = h.ask("POST", "/chat", strings.NewReader("question"), "authorization: A", "last-event-id: 2")
+		c = ask(h, "POST", "/chat", strings.NewReader("question"), "authorization: A", "last-event-id: 2")
 		c.want(ev(3, 4))
 		o.say <- ev(5)
 		close(o.say)
@@ -320,18 +403,66 @@ func TestReplayOfAnEventAboveTheDefaultLimit(t *testing.T) {
 
 // What is lost is not passed off as an end.
 func TestReplayOfWhatBrokeOff(t *testing.T) {
-	inHolding(t, keptOn, sends(data(1, 3), reset), func(h *holding) {
-		c := h.ask("POST", "/chat", strings.NewReader("question"))
+	bothWays(t, keptOn, sends(data(1, 3), reset), func(h *holding, ask asking) {
+		c := ask(h, "POST", "/chat", strings.NewReader("question"))
 		b, err := io.ReadAll(c.Body)
 		_, ids := unsealed(string(b))
 		if err == nil || len(ids) != 3 {
 			t.Fatalf("%q, %v", b, err)
 		}
-		c = h.ask("GET", "/chat", nil, "last-event-id: "+ids[0])
+		c = ask(h, "GET", "/chat", nil, "last-event-id: "+ids[0])
 		b, err = io.ReadAll(c.Body)
 		got, _ := unsealed(string(b))
 		if want := strings.ReplaceAll(data(2, 3), "data", "<id>data"); err == nil || got != want {
 			t.Errorf("%q, %v, want %q and a cut", got, err, want)
 		}
 	}, detached)
+}
+
+// What ran inline is kept as well, though it ends with its client: a GET of the path
+// brings what is missing, and the end, or a cut.
+func TestInlineComesBack(t *testing.T) {
+	for via, ask := range map[string]asking{"relay": (*holding).ask, "immediate": (*holding).askDirectly} {
+		t.Run(via, func(t *testing.T) {
+			inHolding(t, `- {name: p, mode: inline, ids: sealed, heartbeat: 0s, via: `+via+`}`, nil, func(h *holding) {
+				e := h.stream("POST", "/chat", "authorization: A")
+				e.chunk(data(1, 3))
+				ids := e.wantSealed(strings.ReplaceAll(data(1, 3), "data", "<id>data"))
+				back := func(id string) *reading {
+					return ask(h, "GET", "/chat", nil, "authorization: A", "last-event-id: "+id)
+				}
+
+				// Its client's leaving is not noticed yet.
+				c := back(ids[0])
+				c.takes(data(2, 3))
+				e.chunk(data(4, 4))
+				c.takes(data(4, 4))
+				e.leave()
+				c.wantCut("")
+				synctest.Wait()
+				h.read = len(h.logs.FilterMessage("stream ended").All())
+
+				c = back(ids[2])
+				c.takes(data(4, 4))
+				c.wantCut("")
+				h.wantOutcome("cut")
+
+				e = h.stream("POST", "/chat", "authorization: A")
+				e.chunk(data(1, 2))
+				ids = e.wantSealed(strings.ReplaceAll(data(1, 2), "data", "<id>data"))
+				e.end("")
+				e.last()
+				h.wantOutcome("complete")
+				c = back(ids[0])
+				c.takes(data(2, 2))
+				c.wantEnd("")
+				if line := h.ended(); line["outcome"] != "complete" || line["mode"] != "inline" {
+					t.Errorf("%v", line)
+				}
+				if c = back(ids[1]); c.StatusCode != http.StatusNoContent {
+					t.Errorf("who has everything got status %d", c.StatusCode)
+				}
+			})
+		})
+	}
 }

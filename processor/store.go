@@ -127,7 +127,8 @@ func (g *guardedStore) done(op storeOp, err error) error {
 		return err
 	default:
 		g.metrics.storeOps[op][storeError].Inc()
-		if g.failing.Swap(&err) == nil {
+		failure := err // which alone is to be on the heap
+		if g.failing.Swap(&failure) == nil {
 			g.log.Warn("session store fails; streams go on without their state",
 				zap.String("operation", op.String()), zap.Error(err))
 		}

@@ -241,7 +241,7 @@ func TestSessionDroppedWhereHeld(t *testing.T) {
 		mute(ev(1))(w, r)
 	}
 	t.Run("relay", func(t *testing.T) {
-		inHolding(t, held, serve, func(h *holding) {
+		inHolding(t, heldOn, serve, func(h *holding) {
 			r := h.ask("GET", "/mcp", nil, "mcp-session-id: s")
 			r.want(ev(1))
 			r.leave()

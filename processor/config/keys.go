@@ -284,7 +284,7 @@ func policyKeys() []key {
 			zero: "not at all", bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].detach", doc: "How long the upstream of a stream held via relay is read on after the client left, for its return: with the same request and its `Last-Event-ID`, or, with `ids: sealed`, by a GET of the same path. A client with neither a session key nor a principal is told from others only by `ids: sealed`. From MCP 2026-07-28 on, to leave is to cancel, and this does not apply.",
+			path: "policies[].detach", doc: "How long the upstream of a held stream is read on after the client left, for its return: with the same request and its `Last-Event-ID`, or, with `ids: sealed`, by a GET of the same path. A client with neither a session key nor a principal is told from others only by `ids: sealed`. From MCP 2026-07-28 on, to leave is to cancel, and this does not apply.",
 			zero: "not at all; but the answers to an MCP client's POST of an earlier revision for a minute, as that protocol wants it", bounds: durations(time.Millisecond, day),
 		},
 		{

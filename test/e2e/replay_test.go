@@ -11,6 +11,9 @@ import (
 const kept = `
 policies:
 - {name: chat, match: {path_prefix: /chat/}, mode: hold, ids: sealed, detach: 1m, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
+- {name: direct, match: {path_prefix: /direct/}, mode: hold, via: immediate, ids: sealed, detach: 1m, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
+- {name: inline, match: {path_prefix: /inline/}, mode: inline, ids: sealed, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
+- {name: inline-direct, match: {path_prefix: /inline-direct/}, mode: inline, via: immediate, ids: sealed, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
 - {name: default, heartbeat: 0s}
 `
 
@@ -20,9 +23,15 @@ policies:
 func TestDetachedStreamGoesOn(t *testing.T) {
 	t.Parallel()
 	everyWay(t, kept, func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, client harness.Protocol) {
-		for _, method := range []string{http.MethodPost, http.MethodGet} {
-			t.Run("back by "+method, func(t *testing.T) {
-				path := origin.Path("/chat")
+		for _, c := range [][2]string{
+			{"/chat", http.MethodPost},
+			{"/chat", http.MethodGet},
+			{"/direct", http.MethodPost},
+			{"/direct", http.MethodGet},
+		} {
+			prefix, method := c[0], c[1]
+			t.Run(prefix[1:]+", back by "+method, func(t *testing.T) {
+				path := origin.Path(prefix)
 				s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: `{"stream":true}`, Protocol: client, Header: []string{"authorization", "A"}})
 				x := origin.Accept(t, path)
 				if got := x.ReadBody(t); got != `{"stream":true}` {
@@ -63,23 +72,75 @@ func TestDetachedStreamGoesOn(t *testing.T) {
 	})
 }
 
+// TestInlineStreamComesBack: an answer to a POST without any ids, that Envoy gives its
+// client itself. A GET of the path brings what the client has missed, with its end, and
+// what broke off is not passed off as whole.
+func TestInlineStreamComesBack(t *testing.T) {
+	t.Parallel()
+	everyWay(t, kept, func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, client harness.Protocol) {
+		for _, prefix := range []string{"/inline", "/inline-direct"} {
+			t.Run(prefix[1:], func(t *testing.T) {
+				path := origin.Path(prefix)
+				ask := func() (*harness.Stream, *harness.Exchange) {
+					s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: "{}", Protocol: client})
+					x := origin.Accept(t, path)
+					x.Stream("x-model", "m")
+					x.Send(bare(1, 3))
+					return s, x
+				}
+				back := func(id string) *harness.Stream {
+					s := gw.Open(t, path, harness.Request{Protocol: client, Header: []string{"last-event-id", id}})
+					if got := s.Response(t).Header.Get("x-model"); got != "m" {
+						t.Errorf("x-model is %q", got)
+					}
+					return s
+				}
+				s, x := ask()
+				ids := takeSealed(t, s, "event 3", bare(1, 3))
+				s.Close()
+				x.WantGone(t)
+				s = back(ids[0])
+				takeSealed(t, s, "event 3", bare(2, 3))
+				s.WantAbort(t)
+
+				s, x = ask()
+				ids = takeSealed(t, s, "event 3", bare(1, 3))
+				x.Send("data: [DONE]\n\n")
+				x.End()
+				ids = append(ids, takeSealed(t, s, "[DONE]", "data: [DONE]\n\n")...)
+				s.WantEnd(t)
+				s = back(ids[1])
+				takeSealed(t, s, "event 3", bare(3, 3))
+				takeSealed(t, s, "[DONE]", "data: [DONE]\n\n")
+				s.WantEnd(t)
+				s = gw.Open(t, path, harness.Request{Protocol: client, Header: []string{"last-event-id", ids[3]}})
+				if got := s.Response(t).StatusCode; got != http.StatusNoContent {
+					t.Errorf("who has everything got %d", got)
+				}
+			})
+		}
+	})
+}
+
 // TestReplayedStreamThatBrokeOff: what the origin did not finish does not look
 // finished to who comes back for it.
 func TestReplayedStreamThatBrokeOff(t *testing.T) {
 	t.Parallel()
 	origin := harness.NewOrigin(t)
 	gw := harness.Run(t, origin.URL, kept)
-	path := origin.Path("/chat")
-	s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: "{}"})
-	x := origin.Accept(t, path)
-	x.Stream()
-	x.Send(bare(1, 2))
-	ids := takeSealed(t, s, "event 2", bare(1, 2))
-	x.Abort()
-	s.WantAbort(t)
-	s = gw.Get(t, path, "last-event-id", ids[0])
-	takeSealed(t, s, "event 2", bare(2, 2))
-	s.WantAbort(t)
+	for _, prefix := range []string{"/chat", "/direct", "/inline"} {
+		path := origin.Path(prefix)
+		s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: "{}"})
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send(bare(1, 2))
+		ids := takeSealed(t, s, "event 2", bare(1, 2))
+		x.Abort()
+		s.WantAbort(t)
+		s = gw.Get(t, path, "last-event-id", ids[0])
+		takeSealed(t, s, "event 2", bare(2, 2))
+		s.WantAbort(t)
+	}
 }
 
 // TestThousandMissedEvents come back in order, each once.
