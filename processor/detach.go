@@ -11,6 +11,7 @@ import (
 
 	"holdfast/processor/splice"
 	"holdfast/processor/upstream"
+	"holdfast/sessionstore"
 )
 
 // A detached stream is one whose client has left and whose upstream is read on, into
@@ -171,17 +172,36 @@ func (st *held) clientLeft() (ended bool) {
 	return false
 }
 
-// forsaken gives clients time to come back.
-func (st *held) forsaken() {
-	st.life.timer = time.AfterFunc(st.life.spared, func() {
+// forsaken gives clients time to come back, to this process or another.
+func (st *held) forsaken() { st.waitFor(st.life.spared) }
+
+func (st *held) waitFor(d time.Duration) {
+	st.life.timer = time.AfterFunc(d, func() {
 		defer st.contain()
+		elsewhere := st.srv.store.attended(st.ctx, st.lease)
 		st.gate.lock()
 		defer st.gate.unlock()
-		if !st.ended && st.life.readers == 0 {
+		switch {
+		case st.ended || st.life.readers > 0:
+		case elsewhere:
+			st.waitFor(sessionstore.ReaderLife)
+		default:
 			st.srv.log.Debug("nobody came back to a stream", zap.Stringer("stream", st.id), zap.String("policy", st.policy.Name))
 			st.perform(st.srv.now(), splice.Gone{})
 		}
 	})
+}
+
+// unheard says whether there is no client to be written to: the log has it, for who
+// comes back. A stream that another process has taken over has nobody at all, and ends.
+func (st *held) unheard() bool {
+	if st.life == nil || !st.gone() {
+		return false
+	}
+	if st.life.left && (st.rec == nil || !st.rec.keeps) {
+		st.life.cancel()
+	}
+	return true
 }
 
 // join keeps the stream running for a reader; false: it is over.

@@ -392,8 +392,8 @@ func (st *immediate) run() error {
 
 // write implements sink.
 func (st *immediate) write(b []byte) error {
-	if st.life != nil && st.gone() {
-		return nil // the log has it
+	if st.unheard() {
+		return nil
 	}
 	if err := st.client.write(st.srv, b); err != nil && st.life == nil {
 		return err

@@ -63,6 +63,8 @@ const (
 	opRead
 	opSeek
 	opFinish
+	opTakeover
+	opAttend
 	storeOpCount
 )
 
@@ -75,7 +77,7 @@ const (
 )
 
 func (o storeOp) String() string {
-	return [...]string{"claim", "save", "release", "drop", "append", "flush", "read", "seek", "finish"}[o]
+	return [...]string{"claim", "save", "release", "drop", "append", "flush", "read", "seek", "finish", "takeover", "attend"}[o]
 }
 
 func (r storeResult) String() string { return [...]string{"ok", "fenced", "not_found", "error"}[r] }

@@ -38,6 +38,9 @@ type reader struct {
 	from  *held // the stream, if it runs in this process
 	leave chan struct{}
 
+	look     time.Duration // how long until the next look at what another process writes
+	attended time.Time     // when that was told last that somebody reads it
+
 	mu       sync.Mutex // guards what follows
 	leaving  bool
 	started  time.Time
@@ -72,21 +75,15 @@ func (rd *reader) read() splice.Outcome {
 		case rd.page.More:
 		case rd.page.End == sessionstore.EndComplete:
 			return splice.Complete
-		case rd.page.End == sessionstore.EndCut, rd.page.Changed == nil:
+		case rd.page.End == sessionstore.EndCut, !rd.page.Live:
 			return splice.Cut
+		case rd.page.Orphaned:
+			if !rd.inherit() {
+				return splice.Cut
+			}
 		default:
-			beat.reset()
-			select {
-			case <-rd.page.Changed:
-			case <-beat.c:
-				if rd.write([]byte(": keep-alive\n\n")) != nil {
-					return splice.ClientGone
-				}
-				s.metrics.heartbeats.Inc()
-			case <-rd.leave:
-				return splice.Drained
-			case <-rd.ctx.Done():
-				return splice.ClientGone
+			if o, over := rd.wait(beat); over {
+				return o
 			}
 		}
 		var err error
@@ -97,6 +94,67 @@ func (rd *reader) read() splice.Outcome {
 			return splice.Cut
 		}
 	}
+}
+
+// A stream that another process writes is looked at from time to time: soon after it
+// has brought something, and ever more seldom while it is silent.
+const (
+	lookFirst = 50 * time.Millisecond
+	lookLast  = time.Second
+)
+
+// wait waits for something new, and says if there is no point in that.
+func (rd *reader) wait(beat *beat) (_ splice.Outcome, over bool) {
+	if len(rd.page.Records) > 0 {
+		beat.reset()
+		rd.look = 0
+	}
+	var later <-chan time.Time
+	if rd.page.Changed == nil {
+		rd.attend()
+		rd.look = min(max(2*rd.look, lookFirst), lookLast)
+		timer := time.NewTimer(rd.look)
+		defer timer.Stop()
+		later = timer.C
+	}
+	select {
+	case <-rd.page.Changed:
+	case <-later:
+	case <-beat.c:
+		if rd.write([]byte(": keep-alive\n\n")) != nil {
+			return splice.ClientGone, true
+		}
+		beat.reset()
+		rd.srv.metrics.heartbeats.Inc()
+	case <-rd.leave:
+		return splice.Drained, true
+	case <-rd.ctx.Done():
+		return splice.ClientGone, true
+	}
+	return 0, false
+}
+
+// attend tells the process that writes the stream that it is read.
+func (rd *reader) attend() {
+	if now := rd.srv.now(); now.Sub(rd.attended) >= sessionstore.ReaderLife/3 {
+		rd.attended = now
+		rd.srv.store.attend(rd.ctx, rd.at)
+	}
+}
+
+// inherit takes over a stream whose process has died. From then on nobody adds to it,
+// so what is there is all there will be; whoever comes later is told at once.
+func (rd *reader) inherit() bool {
+	s := rd.srv
+	lease, _, err := s.store.takeover(rd.ctx, rd.at)
+	if err != nil {
+		return false
+	}
+	s.log.Info("a stream's process has died, and it is taken over; what that process had not stored is lost",
+		zap.Stringer("stream", rd.id), zap.String("policy", rd.policy.Name))
+	s.store.finish(rd.ctx, lease, sessionstore.EndCut)
+	s.store.release(rd.ctx, lease)
+	return true
 }
 
 // forward sends a page.

@@ -341,8 +341,8 @@ func (st *relayed) took() {}
 
 // write implements sink.
 func (st *relayed) write(b []byte) error {
-	if st.life != nil && st.gone() {
-		return nil // the log has it
+	if st.unheard() {
+		return nil
 	}
 	if _, err := st.w.Write(b); err != nil {
 		if st.life != nil {

@@ -2,7 +2,9 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"time"
 
 	"holdfast/processor/seal"
 	"holdfast/processor/splice"
@@ -28,6 +30,16 @@ type comeback struct {
 	header       http.Header
 }
 
+// resumesMCP says whether the rest of an answer to a POST is the origin's to give:
+//
+//	"Resumption is always via HTTP GET with Last-Event-ID, regardless of how the
+//	original stream was initiated"
+//	https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#resumability-and-redelivery
+func (c *comeback) resumesMCP() bool {
+	mcp, cancels := upstream.LeavingCancels(&upstream.Request{Method: c.method, Header: c.header})
+	return mcp && !cancels && upstream.ValidCursor(c.cursor)
+}
+
 // keeps says whether a stream that begins is kept in a log. lasting: it may outlive its
 // client.
 func (s *Server) keeps(p *boundPolicy, id *identity, lasting bool) bool {
@@ -44,7 +56,7 @@ func (s *Server) comeBack(ctx context.Context, c *comeback) *reader {
 	if !ok {
 		return nil
 	}
-	page, err := s.store.after(ctx, at)
+	page, err := s.catchUp(ctx, at)
 	if err != nil {
 		return nil
 	}
@@ -59,6 +71,7 @@ func (s *Server) comeBack(ctx context.Context, c *comeback) *reader {
 	rest := kept(page.Records) > 0
 	again := place.Method == http.MethodGet
 	asks := again && upstream.ValidCursor(c.cursor) // the origin, for what follows
+	resumable := asks || c.method == http.MethodGet && c.resumesMCP()
 	running := page.Live && page.End == sessionstore.EndNone
 	if from := s.producers.find(at); from != nil && running && (from.life != nil || !asks) && from.join(ctx) {
 		rd.from = from
@@ -74,18 +87,45 @@ func (s *Server) comeBack(ctx context.Context, c *comeback) *reader {
 		return rd
 	}
 	switch {
-	case running && p.Sealed && !asks && page.Changed != nil:
-		// It ends with its own client, whose leaving is not noticed yet.
+	case running && p.Sealed && !asks && !(page.Orphaned && resumable):
+		// Another process writes it, or it ends with its own client, whose leaving is
+		// not noticed yet.
 	case page.End == sessionstore.EndComplete && (rest || !again):
 		// "Clients will reconnect if the connection is closed; a client can be told
 		// to stop reconnecting using the HTTP 204 No Content response code."
 		// https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro
 		rd.over = !rest && c.method == http.MethodGet
-	case !p.Sealed, !rest, asks:
+	case !p.Sealed, !rest, resumable:
 		return nil
 	}
 	return rd
 }
+
+// catchUp is after for a client that may be a little ahead of what another process has
+// stored: of its record, or of the whole stream.
+func (s *Server) catchUp(ctx context.Context, at sessionstore.Position) (sessionstore.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, aheadPatience)
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		page, err := s.store.after(ctx, at)
+		ahead := errors.Is(err, sessionstore.ErrAhead) || errors.Is(err, sessionstore.ErrNotFound)
+		if !ahead || s.store.shared == nil {
+			return page, err
+		}
+		timer.Reset(lookFirst)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return page, err
+		}
+	}
+}
+
+// aheadPatience is some flush intervals, as they are by default.
+const aheadPatience = 500 * time.Millisecond
 
 // locate finds the place that a client's cursor names.
 func (s *Server) locate(ctx context.Context, c *comeback) (sessionstore.Position, seal.Cursor, bool) {

@@ -186,6 +186,7 @@ func NewServer(o Options) (*Server, error) {
 	s.store.directory, _ = o.Store.(sessionstore.Directory)
 	s.store.records, _ = o.Store.(sessionstore.Log)
 	s.store.behind, _ = o.Store.(sessionstore.Behind)
+	s.store.shared, _ = o.Store.(sessionstore.Shared)
 	if s.store.behind != nil {
 		s.store.behind.OnFlush(s.store.flushed)
 	}

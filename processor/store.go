@@ -21,6 +21,7 @@ type guardedStore struct {
 	directory sessionstore.Directory // nil: the store offers none
 	records   sessionstore.Log       // nil: the store keeps none
 	behind    sessionstore.Behind    // nil: the same
+	shared    sessionstore.Shared    // nil: no other process has it
 	timeout   time.Duration
 	log       *zap.Logger
 	metrics   *metrics
@@ -88,6 +89,35 @@ func (g *guardedStore) seek(ctx context.Context, id sessionstore.SessionID, line
 	defer wait.over()
 	at, err := g.records.Seek(wait, id, line, cursor)
 	return at, g.done(opSeek, err)
+}
+
+// takeover makes the caller the one who writes a stream.
+func (g *guardedStore) takeover(ctx context.Context, at sessionstore.Position) (sessionstore.Lease, sessionstore.Stream, error) {
+	wait := g.patience(ctx)
+	defer wait.over()
+	lease, known, err := g.records.Takeover(wait, at)
+	return lease, known, g.done(opTakeover, err)
+}
+
+// attend says that a stream of another process is read here.
+func (g *guardedStore) attend(ctx context.Context, at sessionstore.Position) {
+	if g.shared == nil {
+		return
+	}
+	wait := g.patience(ctx)
+	defer wait.over()
+	_ = g.done(opAttend, g.shared.Attend(wait, at))
+}
+
+// attended says whether a stream is read in another process.
+func (g *guardedStore) attended(ctx context.Context, l sessionstore.Lease) bool {
+	if g.shared == nil {
+		return false
+	}
+	wait := g.patience(ctx)
+	defer wait.over()
+	read, err := g.shared.Attended(wait, l)
+	return g.done(opAttend, err) == nil && read
 }
 
 // finish records how a stream ended.

@@ -64,6 +64,11 @@ type Page struct {
 	Live   bool   // its lease was not released: somebody writes, unless they died
 	End    End
 
+	// Orphaned says that the stream is Live, but that its writer has died, or is held up
+	// for so long (WriterLife) that it might have: nothing more will come unless somebody
+	// takes the stream over.
+	Orphaned bool
+
 	// Changed is closed as soon as this page is out of date: a record was appended,
 	// the stream ended, was released, taken over or forgotten. It is nil where that
 	// cannot be known: the stream is written by another process, or by nobody, or
@@ -104,7 +109,8 @@ type PageLimits struct {
 //		switch {
 //		case page.More: // go on
 //		case page.Changed != nil: // wait for it
-//		default: // ended (page.End), released, or another process's: take it over, or end
+//		case page.Live && !page.Orphaned: // another process's: look again, a little later
+//		default: // ended (page.End), released, or orphaned: take it over, or end
 //		}
 //	}
 //

@@ -57,9 +57,12 @@ const (
 	defaultTTL      = time.Hour
 )
 
-// Store is a sessionstore.Store, Log, Directory and Behind in Redis. Make one with
-// Open.
-type Store struct{ *behind.Store }
+// Store is a sessionstore.Store, Log, Directory, Behind and Shared in Redis. Make one
+// with Open.
+type Store struct {
+	*behind.Store
+	behind.Shared
+}
 
 // Open returns a Store. Redis need not be there yet: until it is, Failure says why
 // not, and no stream begins. The error is that of a URL that no Redis could have.
@@ -78,7 +81,8 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	r := &remote{conn: connection{option: client}, sessions: o.Sessions, ttl: o.TTL, keys: keys{prefix: o.Prefix}, scripts: newScripts()}
-	return &Store{behind.New(r, behind.Options{
+	s := behind.New(r, behind.Options{
 		Flush: o.Flush, TTL: o.TTL, Memory: o.Memory, Now: o.Now, Unproven: true,
-	})}, nil
+	})
+	return &Store{Store: s, Shared: s.Shared()}, nil
 }

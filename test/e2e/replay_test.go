@@ -11,11 +11,26 @@ import (
 const kept = `
 policies:
 - {name: chat, match: {path_prefix: /chat/}, mode: hold, ids: sealed, detach: 1m, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
+- {name: proof, match: {path_prefix: /proof/}, mode: hold, via: immediate, heartbeat: 150ms}
 - {name: direct, match: {path_prefix: /direct/}, mode: hold, via: immediate, ids: sealed, detach: 1m, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
 - {name: inline, match: {path_prefix: /inline/}, mode: inline, ids: sealed, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
 - {name: inline-direct, match: {path_prefix: /inline-direct/}, mode: inline, via: immediate, ids: sealed, heartbeat: 0s, complete_when: [{data: "[DONE]"}]}
 - {name: default, heartbeat: 0s}
 `
+
+// proveImmediate has one immediate response last for a while: a first one that ends at
+// once looks as if this Envoy knew none.
+func proveImmediate(t *testing.T, origin *harness.Origin, open func(tb testing.TB, path string, r harness.Request) *harness.Stream, gone func() bool) {
+	t.Helper()
+	path := origin.Path("/proof")
+	s := open(t, path, harness.Request{})
+	x := origin.Accept(t, path)
+	x.Stream()
+	s.WantUntil(t, ":")
+	s.Close()
+	x.WantGone(t)
+	harness.Eventually(t, "the stream to end", gone)
+}
 
 // TestDetachedStreamGoesOn: the answer to a POST, as language models give it, without
 // any ids. Its client's connection breaks, the model goes on, and the client goes on
@@ -23,6 +38,7 @@ policies:
 func TestDetachedStreamGoesOn(t *testing.T) {
 	t.Parallel()
 	everyWay(t, kept, func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, client harness.Protocol) {
+		proveImmediate(t, origin, gw.Open, func() bool { return gw.Metric(t, "holdfast_streams_active") == 0 })
 		for _, c := range [][2]string{
 			{"/chat", http.MethodPost},
 			{"/chat", http.MethodGet},

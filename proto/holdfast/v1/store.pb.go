@@ -322,7 +322,10 @@ type StreamState struct {
 	// The number of the stream whose state this one began from.
 	Continues uint64 `protobuf:"varint,14,opt,name=continues,proto3" json:"continues,omitempty"`
 	// Absent: the stream has no log.
-	Log           *LogState `protobuf:"bytes,15,opt,name=log,proto3" json:"log,omitempty"`
+	Log *LogState `protobuf:"bytes,15,opt,name=log,proto3" json:"log,omitempty"`
+	// The process that wrote this: a number of its own, for as long as it runs. Absent:
+	// one that did not say.
+	Writer        uint64 `protobuf:"fixed64,16,opt,name=writer,proto3" json:"writer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +463,13 @@ func (x *StreamState) GetLog() *LogState {
 		return x.Log
 	}
 	return nil
+}
+
+func (x *StreamState) GetWriter() uint64 {
+	if x != nil {
+		return x.Writer
+	}
+	return 0
 }
 
 // LogState is what is known of a log beside its records.
@@ -687,7 +697,7 @@ const file_holdfast_v1_store_proto_rawDesc = "" +
 	"\tLogLimits\x12\x16\n" +
 	"\x06events\x18\x01 \x01(\rR\x06events\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1b\n" +
-	"\tttl_nanos\x18\x03 \x01(\x03R\bttlNanos\"\x9d\x03\n" +
+	"\tttl_nanos\x18\x03 \x01(\x03R\bttlNanos\"\xb5\x03\n" +
 	"\vStreamState\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x12\n" +
 	"\x04live\x18\x02 \x01(\bR\x04live\x12\x1a\n" +
@@ -706,7 +716,8 @@ const file_holdfast_v1_store_proto_rawDesc = "" +
 	"duplicates\x18\r \x01(\x04R\n" +
 	"duplicates\x12\x1c\n" +
 	"\tcontinues\x18\x0e \x01(\x04R\tcontinues\x12'\n" +
-	"\x03log\x18\x0f \x01(\v2\x15.holdfast.v1.LogStateR\x03log\"\x94\x02\n" +
+	"\x03log\x18\x0f \x01(\v2\x15.holdfast.v1.LogStateR\x03log\x12\x16\n" +
+	"\x06writer\x18\x10 \x01(\x06R\x06writer\"\x94\x02\n" +
 	"\bLogState\x12\x16\n" +
 	"\x06oldest\x18\x01 \x01(\x04R\x06oldest\x12\x16\n" +
 	"\x06newest\x18\x02 \x01(\x04R\x06newest\x12\x14\n" +

@@ -78,6 +78,7 @@ func (f *flusher) start(s *Store) {
 	f.kick = make(chan struct{}, 1)
 	f.stop, f.done = make(chan struct{}), make(chan struct{})
 	go s.flushing()
+	go s.writers.beating(f.stop)
 }
 
 // mark says that a session has changed, and returns the generation of the change.
@@ -187,6 +188,7 @@ func (s *Store) Close() error {
 	err := s.Flush(ctx)
 	close(f.stop)
 	<-f.done
+	<-s.writers.done
 	return errors.Join(err, s.backend.Close())
 }
 
@@ -358,7 +360,9 @@ func (s *Store) change(ses *session) *Change {
 	ses.touched = s.opt.Now()
 	for _, st := range ses.streams {
 		if st.dirty {
-			c.Streams = append(c.Streams, st.change(&sh.arena, ses.touched))
+			sc := st.change(&sh.arena, ses.touched)
+			sc.State.Writer = s.writers.self
+			c.Streams = append(c.Streams, sc)
 		}
 	}
 	return c

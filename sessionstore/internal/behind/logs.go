@@ -257,6 +257,13 @@ func (s *Store) storedPage(ctx context.Context, now time.Time, p sessionstore.Po
 	if !st.HasRecords(now) {
 		page.Oldest = l.Newest + 1
 	}
+	if page.Live {
+		lives, err := s.writers.lives(ctx, st.State.GetWriter())
+		if err := s.reading(err); err != nil {
+			return sessionstore.Page{}, err
+		}
+		page.Orphaned = !lives
+	}
 	written := uint64(0) // the token of the position's own record
 	switch {
 	case p.Seq > l.Newest:

@@ -38,6 +38,7 @@ type Store struct {
 	numbers numbers
 	shards  [shardCount]shard
 	flusher flusher
+	writers *writers
 }
 
 var (
@@ -92,7 +93,7 @@ func New(b Backend, o Options) *Store {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Store{opt: o, backend: b}
+	s := &Store{opt: o, backend: b, writers: newWriters(b)}
 	s.numbers.last.Store(o.First)
 	for i := range s.shards {
 		s.shards[i].sessions = make(map[sessionstore.SessionID]*session)
