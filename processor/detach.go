@@ -123,7 +123,7 @@ func (st *held) gone() bool {
 
 // keptFor makes st outlive its client by d, if that is any time. It returns the
 // context for the fetch.
-func (st *held) keptFor(d time.Duration, client context.Context, req *upstream.Request) context.Context {
+func (st *held) keptFor(client context.Context, d time.Duration, req *upstream.Request) context.Context {
 	if d <= 0 {
 		return client
 	}

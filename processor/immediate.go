@@ -84,7 +84,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		req.Content = content
 	}
 	st := &immediate{held: held{done: make(chan struct{})}, client: x.newInjector()}
-	ctx := st.keptFor(s.detaches(x.policy, &req), x.g.Context(), &req)
+	ctx := st.keptFor(x.g.Context(), s.detaches(x.policy, &req), &req)
 	res, err := s.fetch.Fetch(ctx, req)
 	if err != nil {
 		inline, err = x.unfetched(r.method, err)

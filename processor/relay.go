@@ -129,7 +129,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
 	st := &relayed{w: w, held: held{done: make(chan struct{})}}
 	ctx := r.Context()
 	if policy != nil {
-		ctx = st.keptFor(s.detaches(policy, &req), ctx, &req)
+		ctx = st.keptFor(ctx, s.detaches(policy, &req), &req)
 	}
 	early := &informational{w: w}
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: early.relay})

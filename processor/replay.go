@@ -87,7 +87,7 @@ func (s *Server) comeBack(ctx context.Context, c *comeback) *reader {
 		return rd
 	}
 	switch {
-	case running && p.Sealed && !asks && !(page.Orphaned && resumable):
+	case running && p.Sealed && !asks && (!page.Orphaned || !resumable):
 		// Another process writes it, or it ends with its own client, whose leaving is
 		// not noticed yet.
 	case page.End == sessionstore.EndComplete && (rest || !again):
