@@ -251,6 +251,7 @@ func TestPeekFault(t *testing.T) {
 		e.streams("a")
 		spoil(w)
 		elapse(time.Minute)
+		synctest.Wait()
 		e.leave()
 		if n := w.logs.FilterMessageSnippet("internal fault").Len(); n != 1 {
 			t.Errorf("%d complaints", n)
