@@ -61,8 +61,8 @@ type Options struct {
 
 	// StoreFirst says that what a stream knows is stored before its client gets the
 	// bytes that it knows it from, so that no death of this process can have a repeat
-	// go unrecognised. The client waits for the store, at most StoreTimeout. Otherwise
-	// it is stored some times a second.
+	// go unrecognised. The client waits for the store, for as long as that does not
+	// say that it fails, up to ten seconds. Otherwise it is stored some times a second.
 	StoreFirst bool
 
 	// StoreTimeout bounds how long the store may keep a client waiting for its
@@ -71,7 +71,10 @@ type Options struct {
 	StoreTimeout time.Duration
 }
 
-const defaultStoreTimeout = 100 * time.Millisecond
+const (
+	defaultStoreTimeout = 100 * time.Millisecond
+	storeFirstTimeout   = 10 * time.Second
+)
 
 // Server is the ext_proc service. Make one with [NewServer]; it is safe for
 // concurrent use.
@@ -182,7 +185,10 @@ func NewServer(o Options) (*Server, error) {
 			return splice.New(now, p, start)
 		},
 	}
-	s.store = guardedStore{store: o.Store, timeout: o.StoreTimeout, log: o.Logger, metrics: m}
+	s.store = guardedStore{store: o.Store, timeout: o.StoreTimeout, writing: o.StoreTimeout, log: o.Logger, metrics: m}
+	if o.StoreFirst {
+		s.store.writing = storeFirstTimeout
+	}
 	s.store.directory, _ = o.Store.(sessionstore.Directory)
 	s.store.records, _ = o.Store.(sessionstore.Log)
 	s.store.behind, _ = o.Store.(sessionstore.Behind)

@@ -23,6 +23,7 @@ type guardedStore struct {
 	behind    sessionstore.Behind    // nil: the same
 	shared    sessionstore.Shared    // nil: no other process has it
 	timeout   time.Duration
+	writing   time.Duration // the same for what a stream writes while it runs
 	log       *zap.Logger
 	metrics   *metrics
 
@@ -42,6 +43,11 @@ type scratch struct {
 // would look like a store that failed.
 func (g *guardedStore) patience(ctx context.Context) *patience {
 	return newPatience(context.WithoutCancel(ctx), g.timeout)
+}
+
+// writePatience is patience for what a stream writes while it runs.
+func (g *guardedStore) writePatience(ctx context.Context) *patience {
+	return newPatience(context.WithoutCancel(ctx), g.writing)
 }
 
 func (g *guardedStore) claim(wait *patience, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, bool) {
@@ -70,7 +76,7 @@ func (g *guardedStore) save(wait *patience, l sessionstore.Lease, continues uint
 // append keeps records, if the store has logs. It says false if there is no point
 // in going on.
 func (g *guardedStore) append(ctx context.Context, wait *patience, l sessionstore.Lease, now time.Time, recs []sessionstore.Record) bool {
-	wait.renew(ctx, now.Add(g.timeout))
+	wait.renew(ctx, now.Add(g.writing))
 	defer wait.over()
 	err := g.done(opAppend, g.records.Append(wait, l, now, recs))
 	return !errors.Is(err, sessionstore.ErrFenced)

@@ -190,13 +190,44 @@ func TestStoredFirst(t *testing.T) {
 	}, func(o *Options) { o.Store, o.StoreFirst = store, true })
 }
 
+// A store that is slow holds up what has to be stored first, and is not given up.
+func TestStoredFirstSlowly(t *testing.T) {
+	store := &seenStore{Store: memory.New(memory.Options{}), slow: time.Second}
+	inWorld(t, inline, func(w *world) {
+		e := w.stream("GET", "/")
+		for n := range 3 {
+			id := strconv.Itoa(n)
+			e.chunk("id: " + id + "\ndata: 1\n\n")
+			e.wantBody("id: " + id + "\ndata: 1\n\n")
+			if got := *store.last.Load(); got != id {
+				t.Errorf("the client has %s, the store %s", id, got)
+			}
+		}
+		if err := w.srv.Ready(); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		e.leave()
+		elapse(2 * store.slow)
+	}, func(o *Options) { o.Store, o.StoreFirst = store, true })
+}
+
 // seenStore tells how far a stream is stored.
 type seenStore struct {
 	*memory.Store
 	last atomic.Pointer[string]
+	slow time.Duration
 }
 
 func (s *seenStore) Save(ctx context.Context, l sessionstore.Lease, state *sessionstore.State) error {
+	if s.slow > 0 {
+		answer := time.NewTimer(s.slow)
+		defer answer.Stop()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-answer.C:
+		}
+	}
 	err := s.Store.Save(ctx, l, state)
 	s.last.Store(&state.LastSent)
 	return err

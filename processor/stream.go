@@ -342,7 +342,7 @@ func (st *stream) drain(by time.Time) {
 
 // save stores what the stream knows, if it may.
 func (st *stream) save() {
-	wait := st.srv.store.patience(st.ctx)
+	wait := st.srv.store.writePatience(st.ctx)
 	defer wait.over()
 	st.saveWithin(wait)
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -78,11 +80,23 @@ func (c *connection) get() (rueidis.Client, error) {
 	}
 	client, err := rueidis.NewClient(c.option)
 	if err != nil {
-		c.failed, c.err = time.Now(), fmt.Errorf("connecting to Redis at %s: %w", c.option.InitAddress[0], err)
+		c.failed, c.err = time.Now(), fmt.Errorf("connecting to Redis at %s: %w%s", c.option.InitAddress[0], err, c.hint(err))
 		return nil, c.err
 	}
 	c.client, c.err = client, nil
 	return client, nil
+}
+
+// hint is what may be wrong with the URL: of TLS where there is none, and of none where
+// there is, one learns no more than that the connection came to nothing.
+func (c *connection) hint(err error) string {
+	switch secure := c.option.TLSConfig != nil; {
+	case secure && errors.Is(err, context.DeadlineExceeded):
+		return " (if it does not speak TLS, write redis://)"
+	case !secure && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+		return " (if it wants TLS, write rediss://)"
+	}
+	return ""
 }
 
 func (c *connection) close() {

@@ -147,7 +147,7 @@ func runDrill(o *options) (bool, error) {
 	if err != nil {
 		return false, errors.Join(err, s.tails())
 	}
-	clean := s.tally.clean(o.repeatsCount(), d.unseen)
+	clean := s.tally.clean()
 	if !clean {
 		fmt.Fprintln(os.Stderr, s.tails())
 	}

@@ -39,25 +39,24 @@ func TestReturnsAreJudged(t *testing.T) {
 			if test.group != "" {
 				group = test.group
 			}
-			c := newComparer("s", 6)
-			tl := newReturns()
-			for i, part := range test.got {
-				if i > 0 {
-					tl.broke(group)
+			for _, repeats := range []bool{true, false} {
+				c := newComparer("s", 6)
+				tl := newReturns(repeats, !test.anywhere)
+				for i, part := range test.got {
+					if i > 0 {
+						tl.broke(group)
+					}
+					c.rest = nil
+					c.took([]byte(part))
 				}
-				c.rest = nil
-				c.took([]byte(part))
-			}
-			tl.finished(group, "s", c, test.why)
-			if got := tl.clean(true, !test.anywhere); got != test.clean {
-				t.Errorf("clean: %t, want %t; %v", got, test.clean, tl.words)
-			}
-			if got := tl.clean(false, !test.anywhere); got != test.clean && got != test.ifKnown {
-				t.Errorf("clean, if repeats do not count: %t", got)
+				tl.finished(group, "s", c, test.why)
+				if got, want := tl.clean(), test.clean || test.ifKnown && !repeats; got != want {
+					t.Errorf("if repeats count (%t): clean %t, want %t; %v", repeats, got, want, tl.words)
+				}
 			}
 		})
 	}
-	if newReturns().clean(false, false) {
+	if newReturns(false, false).clean() {
 		t.Error("without a stream nothing is proven")
 	}
 }

@@ -11,6 +11,9 @@ import (
 
 // returns counts what became of streams whose clients come back.
 type returns struct {
+	repeats bool // what origins repeat counts, too
+	unseen  bool // no client may have to come back
+
 	mu     sync.Mutex
 	scores map[string]*returned
 	words  []string
@@ -27,7 +30,14 @@ type returned struct {
 	wait    time.Duration // the longest for an event on an open connection
 }
 
-func newReturns() *returns { return &returns{scores: map[string]*returned{}} }
+func newReturns(repeats, unseen bool) *returns {
+	return &returns{repeats: repeats, unseen: unseen, scores: map[string]*returned{}}
+}
+
+// excused says whether repeats in a group are what was to be expected.
+func (t *returns) excused(group string) bool {
+	return !t.repeats && strings.HasSuffix(group, "/"+kindOverlap)
+}
 
 func (t *returns) score(group string) *returned {
 	if t.scores[group] == nil {
@@ -80,6 +90,9 @@ func (t *returns) finished(group, stream string, c *comparer, why string) {
 	if c.events == c.all && c.lost == 0 && c.repeated == 0 && c.altered == 0 {
 		r.whole++
 	}
+	if t.excused(group) && c.lost+c.altered == 0 {
+		return // what is said is of repeats
+	}
 	for _, w := range c.words {
 		t.say(group, stream, w)
 	}
@@ -91,18 +104,16 @@ func (t *returns) say(group, stream, what string) {
 	}
 }
 
-// clean says whether every client got every event once. repeats says that this has to
-// hold of what origins repeat, too, and unseen that no client may have had to come
-// back.
-func (t *returns) clean(repeats, unseen bool) bool {
+// clean says whether every client got every event once.
+func (t *returns) clean() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for group, r := range t.scores {
 		whole := r.whole == r.streams
-		if strings.HasSuffix(group, "/"+kindOverlap) && !repeats {
+		if t.excused(group) {
 			whole = r.lost+r.altered == 0
 		}
-		if r.streams == 0 || !whole || r.stuck > 0 || unseen && r.breaks > 0 {
+		if r.streams == 0 || !whole || r.stuck > 0 || t.unseen && r.breaks > 0 {
 			return false
 		}
 	}

@@ -50,7 +50,7 @@ policies:
 `
 
 func newStage(ctx context.Context, o *options, d *drill) (s *stage, err error) {
-	s = &stage{o: o, drill: d, tally: newReturns()}
+	s = &stage{o: o, drill: d, tally: newReturns(o.repeatsCount(), d.unseen)}
 	s.down()
 	defer func() {
 		if err != nil {

@@ -67,21 +67,24 @@ type Server struct {
 // New starts one, with what else its command line is to say. It keeps nothing on
 // disk unless told to. Close ends it.
 func New(args ...string) (*Server, error) {
+	return start(func(s *Server) []string {
+		return append([]string{
+			"--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", s.Dir,
+			"--save", "", "--appendonly", "no", "--loglevel", "warning", "--daemonize", "no",
+		}, args...)
+	})
+}
+
+// start starts one whose command line depends on where it is.
+func start(args func(*Server) []string) (*Server, error) {
 	// A socket's path may have a hundred bytes, and a test's name has them easily.
 	dir, err := os.MkdirTemp("", "holdfast-redis-")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Dir: dir, Socket: filepath.Join(dir, "redis.sock"), args: args}
-	// The port stays the server's own while it is down.
-	address, err := quietport.Free(context.Background())
-	if err == nil {
-		var port string
-		if _, port, err = net.SplitHostPort(address); err == nil {
-			s.Port, err = strconv.Atoi(port)
-		}
-	}
-	if err == nil {
+	s := &Server{Dir: dir, Socket: filepath.Join(dir, "redis.sock")}
+	if s.Port, err = quietPort(); err == nil {
+		s.args = args(s)
 		err = s.Run()
 	}
 	if err != nil {
@@ -89,6 +92,19 @@ func New(args ...string) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// quietPort is one that stays a server's own while it is down.
+func quietPort() (int, error) {
+	address, err := quietport.Free(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 // Start is New for a test, which ends the server with it.
@@ -119,11 +135,7 @@ func (s *Server) Launch(tb testing.TB) {
 
 // Run starts it, again if need be, and waits until it answers.
 func (s *Server) Run() error {
-	args := append([]string{
-		"--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", s.Dir,
-		"--save", "", "--appendonly", "no", "--loglevel", "warning", "--daemonize", "no",
-	}, s.args...)
-	cmd := exec.CommandContext(context.Background(), Program(), args...)
+	cmd := exec.CommandContext(context.Background(), Program(), s.args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Stdout, cmd.Stderr = &s.output, &s.output
 	if err := cmd.Start(); err != nil {
