@@ -2,7 +2,6 @@ package redis_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -294,7 +293,7 @@ func TestNotThere(t *testing.T) {
 			if why := s.Failure().Error(); strings.Contains(why, "wr0ng") {
 				t.Errorf("it tells the password: %s", why)
 			}
-			if _, _, err := s.Claim(context.Background(), logged); err == nil {
+			if _, _, err := s.Claim(t.Context(), logged); err == nil {
 				t.Error("a stream begins that nobody keeps")
 			}
 		})
