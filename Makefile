@@ -68,8 +68,16 @@ chaos-short: build envoy ## Every drill of test/chaos, for some seconds each
 	$(WITH_REDIS) && export HOLDFAST_REDIS && bash test/tools/drills
 
 .PHONY: e2e-deploy
-e2e-deploy: envoy ## Build and run the examples for containers from nothing (root, minutes; installs Docker)
+e2e-deploy: e2e-compose e2e-kubernetes ## Run the examples of deployments from nothing (root; builds what it needs, the first time for half an hour)
+
+.PHONY: e2e-compose
+e2e-compose: envoy ## Build and run the example for Docker Compose (root; installs Docker)
 	@bash test/deploy/compose
+
+.PHONY: e2e-kubernetes
+e2e-kubernetes: build envoy ## Have a real API server and Helm take the examples for them
+	@bash test/deploy/get-tools
+	$(GO) test -count=1 -tags deploy ./test/deploy/...
 
 .PHONY: race
 race: build envoy ## Run all tests with the race detector, in the program under test too

@@ -104,6 +104,9 @@ func (r Request) For(tb testing.TB, url string) *http.Request {
 	for i := 0; i+1 < len(r.Header); i += 2 {
 		req.Header.Set(r.Header[i], r.Header[i+1])
 	}
+	if host := req.Header.Get("Host"); host != "" { // which net/http does not take from there
+		req.Host = host
+	}
 	return req
 }
 

@@ -1,8 +1,11 @@
 package harness
 
 import (
+	"cmp"
 	"net/http"
+	"net/url"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,10 +49,10 @@ func Serve(tb testing.TB, upstream, config string) *Standalone {
 type Files struct {
 	Config, Bootstrap         string // texts
 	Listen, Admin, EnvoyAdmin string // host:port
+	Cluster                   string // of the processor, as Envoy's statistics call it; "" is holdfast
 }
 
-// ServeFiles is Serve with configurations that were written elsewhere. The cluster
-// of the processor has to be called holdfast.
+// ServeFiles is Serve with configurations that were written elsewhere.
 func ServeFiles(tb testing.TB, f Files) *Standalone {
 	tb.Helper()
 	s := &Standalone{
@@ -64,7 +67,7 @@ func ServeFiles(tb testing.TB, f Files) *Standalone {
 		"--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning")
 	Eventually(tb, "Envoy to be ready", func() bool { return s.fetchOK(s.EnvoyAdmin + "/ready") })
 	Eventually(tb, "Envoy to find the processor healthy", func() bool {
-		return s.EnvoyStat(tb, "cluster.holdfast.membership_healthy") == 1
+		return s.EnvoyStat(tb, "cluster."+cmp.Or(f.Cluster, "holdfast")+".membership_healthy") == 1
 	})
 	return s
 }
@@ -124,7 +127,7 @@ func (s *Standalone) Get(tb testing.TB, path string, header ...string) *Stream {
 // EnvoyStat is the value of one of Envoy's counters or gauges, 0 if there is none.
 func (s *Standalone) EnvoyStat(tb testing.TB, name string) int {
 	tb.Helper()
-	_, page := Fetch(tb, s.clients[H1], s.EnvoyAdmin+"/stats?filter="+name)
+	_, page := Fetch(tb, s.clients[H1], s.EnvoyAdmin+"/stats?filter="+url.QueryEscape(regexp.QuoteMeta(name)))
 	return envoyStat(page, name)
 }
 

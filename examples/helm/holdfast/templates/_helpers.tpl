@@ -21,6 +21,40 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-key" (include "holdfast.fullname" .)) .Values.key.existingSecret }}
 {{- end }}
 
+{{/* "true" if a policy makes ids of its own, which takes a key. */}}
+{{- define "holdfast.seals" -}}
+{{- range .Values.config.policies }}{{ if eq (default "origin" .ids) "sealed" }}true{{ break }}{{ end }}{{ end }}
+{{- end }}
+
+{{/* "true" if there is a relay listener: only what is fetched can be relayed. */}}
+{{- define "holdfast.relays" -}}
+{{- if and .Values.config.fetch .Values.config.fetch.url .Values.relay.enabled }}true{{ end }}
+{{- end }}
+
+{{/* What the schema cannot say: values that do not go together. */}}
+{{- define "holdfast.validate" -}}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+{{- fail (printf "autoscaling.minReplicas (%d) is more than autoscaling.maxReplicas (%d)" (int .minReplicas) (int .maxReplicas)) }}
+{{- end }}
+{{- end }}
+{{- with .Values.drain }}
+{{- if gt (int .spreadSeconds) (int .deadlineSeconds) }}
+{{- fail (printf "drain.spreadSeconds (%d) is more than drain.deadlineSeconds (%d), by which the last stream has to have ended" (int .spreadSeconds) (int .deadlineSeconds)) }}
+{{- end }}
+{{- end }}
+{{- $fetch := default dict .Values.config.fetch }}
+{{- range .Values.config.policies }}
+{{- if and (eq (default "auto" .mode) "hold") (not $fetch.url) }}
+{{- fail (printf "policy %s: mode hold needs a way back through Envoy; set config.fetch.url to a listener that leads to the upstreams, such as http://envoy:8080" .name) }}
+{{- end }}
+{{- end }}
+{{- $store := default dict .Values.config.store }}
+{{- if and (eq (default "memory" $store.kind) "redis") (not $store.url) }}
+{{- fail "config.store.kind is redis; set config.store.url to its address, such as redis://redis:6379/0" }}
+{{- end }}
+{{- end }}
+
 {{/* What the file says: the user's part, and what follows from the values. */}}
 {{- define "holdfast.config" -}}
 {{- $config := deepCopy .Values.config -}}
@@ -33,6 +67,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- else -}}
 {{- $_ := unset $config "fetch" -}}
+{{- end -}}
+{{- if include "holdfast.seals" . -}}
+{{- $_ := set $config "seal" (dict "key_file" "/etc/holdfast-key/seal") -}}
 {{- end -}}
 {{- $_ := set $config "listen" "0.0.0.0:9901" -}}
 {{- $_ := set $config "admin" "0.0.0.0:9902" -}}

@@ -1,0 +1,8 @@
+module holdfast/test/deploy/tools/crds
+
+go 1.26.0
+
+require (
+	github.com/prometheus-operator/prometheus-operator v0.85.0 // indirect
+	istio.io/api v1.31.4 // indirect
+)
