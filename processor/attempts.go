@@ -28,6 +28,7 @@ type origin struct {
 	strategy upstream.Strategy
 	first    upstream.Request // as the client made it
 	repeats  bool             // first can be sent again: it has no body, or all of it is at hand
+	upstream string           // whose limit of resumes counts: Envoy's cluster, or else the request's host
 
 	// attempts are those that are being made or read: one, and while a silent one
 	// is to be replaced, two. Facts of any other are stale.
@@ -235,7 +236,7 @@ func (st *stream) prepare(d splice.Dial) (upstream.Request, bool) {
 
 // resume sends an attempt's request when it is its turn.
 func (st *stream) resume(ctx context.Context, req *upstream.Request) (*upstream.Response, error) {
-	done, err := st.srv.resuming.enter(ctx, req.Authority, st.srv.jitter)
+	done, err := st.srv.resuming.enter(ctx, st.origin.upstream, st.srv.jitter)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 // zero value is ready for use.
 type resuming struct {
 	mu     sync.Mutex
-	queues map[string]*queue // by authority
+	queues map[string]*queue // by upstream
 }
 
 type queue struct {
@@ -29,11 +29,11 @@ const (
 )
 
 // enter waits for a slot; the returned function gives it back.
-func (r *resuming) enter(ctx context.Context, authority string, jitter func(time.Duration) time.Duration) (leave func(), err error) {
-	q := r.join(authority)
+func (r *resuming) enter(ctx context.Context, upstream string, jitter func(time.Duration) time.Duration) (leave func(), err error) {
+	q := r.join(upstream)
 	leave = func() {
 		<-q.slots
-		r.part(authority, q)
+		r.part(upstream, q)
 	}
 	select {
 	case q.slots <- struct{}{}:
@@ -45,38 +45,38 @@ func (r *resuming) enter(ctx context.Context, authority string, jitter func(time
 	select {
 	case <-pause.C:
 	case <-ctx.Done():
-		r.part(authority, q)
+		r.part(upstream, q)
 		return nil, ctx.Err()
 	}
 	select {
 	case q.slots <- struct{}{}:
 		return leave, nil
 	case <-ctx.Done():
-		r.part(authority, q)
+		r.part(upstream, q)
 		return nil, ctx.Err()
 	}
 }
 
-func (r *resuming) join(authority string) *queue {
+func (r *resuming) join(upstream string) *queue {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	q := r.queues[authority]
+	q := r.queues[upstream]
 	if q == nil {
 		q = &queue{slots: make(chan struct{}, resumesAtOnce)}
 		if r.queues == nil {
 			r.queues = make(map[string]*queue)
 		}
-		r.queues[authority] = q
+		r.queues[upstream] = q
 	}
 	q.users++
 	return q
 }
 
-func (r *resuming) part(authority string, q *queue) {
+func (r *resuming) part(upstream string, q *queue) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if q.users--; q.users == 0 {
-		delete(r.queues, authority)
+		delete(r.queues, upstream)
 	}
 }
 

@@ -268,7 +268,7 @@ func policyKeys() []key {
 			bounds: durations(time.Millisecond, day),
 		},
 		{
-			path: "policies[].backoff.max", doc: "The longest wait between attempts.",
+			path: "policies[].backoff.max", doc: "The longest wait between attempts, jitter included. Only an upstream that says `Retry-After` is left alone for longer.",
 			bounds: durations(time.Millisecond, day),
 		},
 		{
@@ -280,7 +280,7 @@ func policyKeys() []key {
 			zero: "none", bounds: numbers(0, 1),
 		},
 		{
-			path: "policies[].hold_for", doc: "Longest time a client waits for a dead upstream before the cut is admitted.",
+			path: "policies[].hold_for", doc: "Longest time a client waits for a dead upstream before the cut is admitted. Shortly before its end there is a last attempt.",
 			zero: "not at all", bounds: durations(time.Millisecond, day),
 		},
 		{

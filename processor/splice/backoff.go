@@ -23,6 +23,13 @@ func (b *Backoff) max() time.Duration {
 	return max(b.Max, b.base())
 }
 
+func (b *Backoff) jitter() float64 { return min(max(b.Jitter, 0), 1) }
+
+// ceiling is the longest wait before jitter, so that none is longer than Max after it.
+func (b *Backoff) ceiling() time.Duration {
+	return time.Duration(float64(b.max()) / (1 + b.jitter()))
+}
+
 func (b *Backoff) retries() int {
 	if b.Retries <= 0 {
 		return DefaultRetries
@@ -47,7 +54,7 @@ type backoffState struct {
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation)
 //
 // It is a wish of the origin, and the longest wait is the operator's decision.
-func (b *backoffState) hinted(d time.Duration) { b.hint = min(d, b.policy.max()) }
+func (b *backoffState) hinted(d time.Duration) { b.hint = min(d, b.policy.ceiling()) }
 
 // wait returns how long to wait after so many attempts in a row without
 // progress. After none it is nothing at all.
@@ -59,14 +66,13 @@ func (b *backoffState) wait(tries int32) time.Duration {
 	if shift := tries - 1; shift < 32 && b.policy.base() <= d>>shift {
 		d = b.policy.base() << shift
 	}
-	j := min(max(b.policy.Jitter, 0), 1)
-	return d + time.Duration(j*float64(d)*(2*b.next()-1))
+	d = min(d, b.policy.ceiling())
+	return d + time.Duration(b.policy.jitter()*float64(d)*(2*b.next()-1))
 }
 
 // later adds jitter to a time that the server asked for, which is never undercut.
 func (b *backoffState) later(d time.Duration) time.Duration {
-	j := min(max(b.policy.Jitter, 0), 1)
-	return d + time.Duration(j*float64(min(d, b.policy.max()))*b.next())
+	return d + time.Duration(b.policy.jitter()*float64(min(d, b.policy.max()))*b.next())
 }
 
 // next returns a number in [0, 1) (SplitMix64).

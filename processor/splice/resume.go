@@ -152,14 +152,14 @@ func (m *Machine) upstreamLost(now time.Time) {
 		return // it was silent before, and the next one is on its way
 	}
 	// An attempt that stood for longer than the wait has waited already.
-	at := r.openedAt.Add(r.backoff.wait(r.tries))
+	at, wish := r.openedAt.Add(r.backoff.wait(r.tries)), now
 	switch {
 	case r.tries > 0, r.clean && r.binds:
-		at = latest(at, now.Add(r.backoff.later(r.backoff.hint)))
+		wish = now.Add(r.backoff.later(r.backoff.hint))
 	case r.clean && r.polled > patience:
-		at = latest(at, r.openedAt.Add(r.backoff.later(r.pollWait())))
+		wish = r.openedAt.Add(r.backoff.later(r.pollWait()))
 	}
-	m.dialLater(now, at)
+	m.dialLater(now, at, wish)
 }
 
 // patience is how many responses in a row may bring something and end at once,
@@ -197,18 +197,31 @@ func (m *Machine) attemptFailed(now time.Time, res Result, after time.Duration) 
 	r := &m.resume
 	r.dialling = false
 	m.noteResult(res, 0)
-	wait := max(r.backoff.wait(r.tries), r.backoff.later(r.backoff.hint))
+	wait, wish := r.backoff.wait(r.tries), r.backoff.later(r.backoff.hint)
 	if after > 0 {
-		wait = max(wait, r.backoff.later(after))
+		wish = max(wish, r.backoff.later(after))
 	}
-	m.dialLater(now, now.Add(wait))
+	m.dialLater(now, now.Add(wait), now.Add(wish))
 }
 
-// dialLater asks for the next attempt, now or when it is due. If that will never
-// be, there is nothing left to wait for.
-func (m *Machine) dialLater(now, at time.Time) {
+// dialLater asks for the next attempt, now or when it is due: at a time of ours, and
+// not before one that the server wished for. If that will never be, there is nothing
+// left to wait for.
+//
+// The time without upstream is used up before it is admitted. Where the next wait
+// would outlast it, there is one more attempt shortly before its end: an upstream
+// that came back since the last one is found.
+func (m *Machine) dialLater(now, at, wish time.Time) {
 	r := &m.resume
-	if int(r.tries) >= r.backoff.policy.retries() || at.After(r.giveUpAt) {
+	if !at.Before(r.giveUpAt) {
+		at = r.giveUpAt.Add(-r.backoff.later(r.backoff.policy.base()))
+		if !at.After(now) {
+			m.searchFailed(now) // that one has been
+			return
+		}
+	}
+	at = latest(at, wish)
+	if int(r.tries) >= r.backoff.policy.retries() || !at.Before(r.giveUpAt) {
 		m.searchFailed(now)
 		return
 	}

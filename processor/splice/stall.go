@@ -92,5 +92,5 @@ func (m *Machine) upstreamSilent(now time.Time) {
 	r.before = r.tries
 	m.failureSeen(now)
 	r.silent, r.clean = silent, false
-	m.dialLater(now, now) // the silence was the wait
+	m.dialLater(now, now, now) // the silence was the wait
 }
