@@ -38,16 +38,20 @@ build: ## Build bin/holdfast
 envoy: ## Put Envoy 1.40.0 into .tools/envoy (once)
 	@bash test/tools/get-envoy
 
+.PHONY: old-envoy
+old-envoy: ## Put an Envoy that is too old to hold into .tools, for the test that this is noticed (once)
+	@bash test/tools/get-envoy 1.36.4
+
 .PHONY: redis
 redis: ## Find a redis-server for the tests, or install Debian's
 	@bash test/tools/get-redis
 
 .PHONY: test
-test: build envoy ## Run all tests, end to end through a real Envoy included (under 2 minutes)
+test: build envoy old-envoy ## Run all tests, end to end through a real Envoy included (under 2 minutes)
 	$(WITH_REDIS) && export HOLDFAST_REDIS && $(GO) test -count=1 ./...
 
 .PHONY: e2e
-e2e: build envoy ## Run only the tests that go through a real Envoy
+e2e: build envoy old-envoy ## Run only the tests that go through a real Envoy
 	$(GO) test -count=1 $(E2E)
 
 .PHONY: e2e-load
@@ -80,7 +84,7 @@ e2e-kubernetes: build envoy ## Have a real API server and Helm take the examples
 	$(GO) test -count=1 -tags deploy ./test/deploy/...
 
 .PHONY: race
-race: build envoy ## Run all tests with the race detector, in the program under test too
+race: build envoy old-envoy ## Run all tests with the race detector, in the program under test too
 	$(GO) test -race -count=1 $$($(GO) list ./... | grep -v /test/e2e)
 	$(GO) build -race -o bin/race/ ./cmd/...
 	HOLDFAST_BIN=$(CURDIR)/bin/race/holdfast $(GO) test -count=1 $(E2E)

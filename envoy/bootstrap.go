@@ -73,6 +73,10 @@ type Options struct {
 	// is not there.
 	Peek *Peek
 
+	// Version of the Envoy that is to be configured. Zero: unknown, and the processor
+	// learns it from the access log.
+	Version Version
+
 	Admin     Address // Envoy's own admin interface; unset: none
 	AccessLog string  // file for one JSON line per request; "": none
 

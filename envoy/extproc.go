@@ -28,6 +28,9 @@ const (
 	// comes to it as well; streamField is the dynamic metadata that marks its streams.
 	reportedKey = "holdfast-access-log"
 	streamField = "stream"
+
+	// versionKey tells it which Envoy this is.
+	versionKey = "holdfast-envoy"
 )
 
 // extProcFilter asks the processor about every request, and tells it about the

@@ -87,6 +87,9 @@ func filterChain(m *hcm.HttpConnectionManager) (*listenerv3.FilterChain, error) 
 // publicManager handles HTTP from clients.
 func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	place := map[string]string{reportedKey: "1"}
+	if o.Version != (Version{}) {
+		place[versionKey] = o.Version.String()
+	}
 	if o.Peek != nil {
 		place[peeksKey] = "1"
 	}

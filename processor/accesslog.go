@@ -41,7 +41,8 @@ const (
 // accessLog is the receiving end of Envoy's access logger.
 type accessLog struct {
 	accesslog.UnimplementedAccessLogServiceServer
-	live *live.Registry
+	live     *live.Registry
+	versions *versions
 }
 
 // StreamAccessLogs takes entries for as long as Envoy sends them. There is no
@@ -54,6 +55,9 @@ func (a *accessLog) StreamAccessLogs(g accesslog.AccessLogService_StreamAccessLo
 		}
 		if err != nil {
 			return err
+		}
+		if id := m.GetIdentifier(); id != nil { // with the first message only
+			a.versions.learn(g.Context(), id.GetNode())
 		}
 		for _, e := range m.GetHttpLogs().GetLogEntry() {
 			a.entry(e.GetCommonProperties())

@@ -85,10 +85,13 @@ func (b *sentBody) Read(p []byte) (int, error) {
 type held struct {
 	stream
 
-	first   *upstream.Response
-	done    chan struct{} // closed when the stream has ended
-	life    *lifetime     // nil: it ends with its client
-	aborted bool          // the client is to see that it is not whole; set before done is closed
+	first *upstream.Response
+	done  chan struct{} // closed when the stream has ended
+	life  *lifetime     // nil: it ends with its client
+
+	// Of the client's side, set before done is closed.
+	finished bool // it has its end from us
+	aborted  bool // and is to see that it is not whole
 }
 
 // hold reads one attempt after the other until the stream ends, in the handler's

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -189,9 +190,13 @@ func (w *world) dial(metadata ...string) *envoy {
 	return e
 }
 
-// dialSilently is dial for an Envoy that takes no answers.
+// dialSilently is dial for an Envoy that takes no answers. It is a known one, unless
+// metadata says otherwise.
 func (w *world) dialSilently(metadata ...string) *envoy {
 	w.Helper()
+	if !slices.Contains(metadata, VersionKey) {
+		metadata = append(metadata, VersionKey, "1.40.0")
+	}
 	ctx, cancel := context.WithCancel(grpcmetadata.AppendToOutgoingContext(context.Background(), metadata...))
 	g, err := extproc.NewExternalProcessorClient(w.conn).Process(ctx)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -22,7 +23,15 @@ import (
 
 // complaints are kept to one a minute each.
 type complaints struct {
-	noTicket, loop, unreachable, badPass, tooOld, fault seldom
+	noTicket, loop, unreachable, badPass, fault seldom
+	tooOld, tooOldToUpload, unknown             seldom
+}
+
+// tell says what an operator has to know, if it was not said just now.
+func (s *Server) tell(which *seldom, level zapcore.Level, what string) {
+	if which.allow(s.now()) {
+		s.log.Log(level, what)
+	}
 }
 
 // wayBack looks whether the request is one of our own fetches that comes through
@@ -66,7 +75,7 @@ func (x *exchange) holds(r *request) bool {
 	case s.now().UnixNano() < s.wayLost.Load():
 		return false // there is, just now, no way to fetch
 	}
-	return x.ownable(r)
+	return x.ownable(r) && (x.relays() || x.uploads(r))
 }
 
 // ownable says whether the request's response may be ours at all.
@@ -77,7 +86,7 @@ func (x *exchange) ownable(r *request) bool {
 	case x.relays():
 		return r.relayable()
 	}
-	return x.srv.now().UnixNano() >= x.srv.immediates.until.Load()
+	return x.injects()
 }
 
 // relayable says whether the relay listener can be sent this request. net/http takes
@@ -165,14 +174,16 @@ func (x *exchange) origin(response headers) *origin {
 	o := x.srv.newOrigin(p, upstream.Request{
 		Method: x.head.get(":method"), Path: x.head.get(":path"), Authority: x.head.get(":authority"),
 		Header: x.fields(x.head), Policy: p.Name, Peek: x.marks,
-	}, x.bodiless)
+	}, x.target, x.bodiless)
 	o.attempts = []*attempt{{stop: func() {}, open: true, target: x.target}} // Envoy's
 	o.reads()                                                                // does the handler
 	o.strategy.Judge(x.srv.now(), http.StatusOK, response.fields())
 	return o
 }
 
-func (s *Server) newOrigin(p *boundPolicy, first upstream.Request, repeatable bool) *origin {
+// newOrigin makes the upstream's side of a stream whose first response is from the
+// given target.
+func (s *Server) newOrigin(p *boundPolicy, first upstream.Request, from health.Target, repeatable bool) *origin {
 	switch first.Method {
 	case http.MethodGet, http.MethodOptions:
 	default:
@@ -180,10 +191,15 @@ func (s *Server) newOrigin(p *boundPolicy, first upstream.Request, repeatable bo
 		// method": https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
 		repeatable = false
 	}
-	return &origin{
+	o := &origin{
 		dialer: s.fetch, monitor: p.monitor, metrics: p.metrics,
 		strategy: upstream.NewStrategy(p.Resume, first), first: first, repeats: repeatable,
+		upstream: first.Authority,
 	}
+	if from.Cluster != "" {
+		o.upstream = from.Cluster // which may have many names in requests
+	}
+	return o
 }
 
 // hold makes a response attempt 0 of a stream whose handler has nothing to do but

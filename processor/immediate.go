@@ -5,12 +5,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -47,6 +44,7 @@ type injector struct {
 	g        grpc.ServerStream
 	pace     pace
 	receipts receipts
+	leaving  leaving
 }
 
 func (x *exchange) newInjector() injector { return injector{g: x.g, pace: x.newPace()} }
@@ -113,7 +111,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 	st.stream = stream{
 		srv: s, policy: x.policy, mode: config.ModeHold, ctx: ctx, out: st,
 		method: x.method, path: x.path, upstream: target.Address,
-		origin: s.newOrigin(x.policy, req, true),
+		origin: s.newOrigin(x.policy, req, target, true),
 	}
 	st.origin.hold(s.now(), res, target)
 	b := beginning{id: &x.id, known: st, returning: x.returns, owned: true}
@@ -127,6 +125,7 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 	}
 
 	res.Header.Del("Content-Length")
+	st.client.leaving = x.watch()
 	if err := st.client.begin(x.policy, st.id, res.Header); err != nil {
 		st.abandon()
 		return nil, false, err
@@ -163,29 +162,30 @@ func (x *exchange) comeBack(r *request) (_ runner, done bool, err error) {
 		return nil, true, x.answerStatus(http.StatusNoContent)
 	}
 	client := x.newInjector()
+	client.leaving = x.watch()
 	rd.client = &client
-	return &immediateReplay{rd, x.g}, false, nil
+	return &immediateReplay{rd, &client}, false, nil
 }
 
 // immediateReplay is an immediate response that is served from the log.
 type immediateReplay struct {
 	*reader
 
-	g grpc.ServerStream
+	client *injector
 }
 
 // run implements runner.
 func (rd *immediateReplay) run() error {
 	begun := rd.srv.now()
 	o, abort := rd.serve()
-	rd.srv.immediates.ended(rd.srv, rd.srv.now().Sub(begun), rd.ctx.Err() != nil)
+	rd.srv.immediates.ended(rd.srv, rd.client.leaving, rd.srv.now().Sub(begun), o != splice.ClientGone)
 	switch {
 	case o == splice.ClientGone:
 		return nil
 	case abort:
 		return status.Error(codes.Aborted, abortReason)
 	}
-	return rd.g.SendMsg(immediateEnd(nil))
+	return rd.client.g.SendMsg(immediateEnd(nil))
 }
 
 // unfetched deals with a request that got no answer.
@@ -302,6 +302,9 @@ func (x *exchange) answerStatus(code int) error {
 // passOn relays an answer that is no event stream, as it is.
 func (x *exchange) passOn(res *upstream.Response) error {
 	defer func() { _ = res.Close() }()
+	s := x.srv
+	begun, leaving, finished := s.now(), x.watch(), true
+	defer func() { s.immediates.ended(s, leaving, s.now().Sub(begun), finished) }()
 	if err := x.g.SendMsg(&wire.Response{Message: immediateHeaders(res.Status, res.Header)}); err != nil {
 		return err
 	}
@@ -314,6 +317,7 @@ func (x *exchange) passOn(res *upstream.Response) error {
 		case err == io.EOF: //nolint:errorlint // a wrapped EOF is no clean end
 			return x.g.SendMsg(immediateEnd(res.Trailer()))
 		case x.g.Context().Err() != nil:
+			finished = false
 			return nil
 		}
 		return status.Error(codes.Aborted, "the response was cut")
@@ -383,7 +387,7 @@ func immediateEnd(trailer http.Header) *wire.Response {
 func (st *immediate) run() error {
 	begun := st.srv.now()
 	ended := st.hold()
-	st.srv.immediates.ended(st.srv, st.srv.now().Sub(begun), st.client.g.Context().Err() != nil)
+	st.srv.immediates.ended(st.srv, st.client.leaving, st.srv.now().Sub(begun), ended && st.finished)
 	if ended && st.aborted {
 		return status.Error(codes.Aborted, abortReason)
 	}
@@ -414,6 +418,7 @@ func (st *immediate) conclude(b []byte, abort bool, o splice.Outcome) {
 	if o == splice.ClientGone || st.gone() {
 		return
 	}
+	st.finished = true
 	if len(b) > 0 && st.write(b) != nil {
 		return
 	}
@@ -433,38 +438,4 @@ func (st *immediate) conclude(b []byte, abort bool, o splice.Outcome) {
 		},
 		DynamicMetadata: st.metadata(o),
 	}})
-}
-
-// An Envoy older than 1.37 does not know the message: it takes it for a mistake,
-// drops the exchange at once and makes the request itself. That looks as if the
-// client had left in that very moment, which for the first stream of all is
-// unlikely.
-
-// immediates knows whether immediate responses work.
-type immediates struct {
-	proven atomic.Bool
-	until  atomic.Int64 // nothing is held this way before, in Unix nanoseconds
-}
-
-// tooShort is what no client's stay is, and any Envoy's refusal.
-const tooShort = 100 * time.Millisecond
-
-// distrust is how long requests are not held this way after a refusal.
-const distrust = time.Minute
-
-func (i *immediates) ended(s *Server, lasted time.Duration, dropped bool) {
-	switch {
-	case !dropped || lasted > tooShort:
-		i.proven.Store(true)
-	case i.proven.Load():
-	default:
-		now := s.now()
-		i.until.Store(now.Add(distrust).UnixNano())
-		if s.complain.tooOld.allow(now) {
-			s.log.Error("Envoy dropped a response that was to be held as soon as it began. "+
-				"Unless its client left in that moment, this Envoy is older than 1.37 and does not know streamed immediate responses: "+
-				"use a newer one, or via: relay with relay.listen. Meanwhile such requests run inline",
-				zap.Duration("next_try_in", distrust))
-		}
-	}
 }

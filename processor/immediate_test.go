@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
@@ -331,38 +330,6 @@ func TestImmediateUnansweredPost(t *testing.T) {
 		e.send(requestBody("abc", true))
 		e.wantHeaders("502")
 		e.wantClosed()
-	})
-}
-
-func TestImmediateTooOldEnvoy(t *testing.T) {
-	inHolding(t, direct, func(w http.ResponseWriter, r *http.Request) {
-		beginEvents(w)
-		<-r.Context().Done()
-	}, func(h *holding) {
-		e := h.dial()
-		e.hold("GET", "/")
-		e.wantHeaders("200")
-		e.leave() // "spurious message"
-		synctest.Wait()
-		if n := h.logs.FilterMessageSnippet("older than 1.37").Len(); n != 1 {
-			t.Errorf("%d complaints", n)
-		}
-		h.stream("GET", "/").leave() // inline
-		elapse(distrust)
-		e = h.dial()
-		e.hold("GET", "/") // tried again
-		e.wantHeaders("200")
-		elapse(time.Second)
-		e.leave()
-		synctest.Wait()
-		e = h.dial()
-		e.hold("GET", "/") // it works: who leaves at once is a client
-		e.wantHeaders("200")
-		e.leave()
-		e = h.dial()
-		e.hold("GET", "/")
-		e.wantHeaders("200")
-		e.leave()
 	})
 }
 

@@ -9,13 +9,13 @@ import (
 // that no more than rate of them go out in a second, and burst at once. More than
 // burst at a time waits for all of it. The time is passed in.
 type pace struct {
-	rate, burst float64 // bytes; a rate of 0 or less lets everything through
+	rate, burst float32 // bytes; a rate of 0 or less lets everything through
 	level       float64 // what may be sent now; negative while a large piece is paid off
 	at          time.Time
 }
 
 func newPace(rate, burst int) pace {
-	return pace{rate: float64(rate), burst: float64(burst), level: float64(burst)}
+	return pace{rate: float32(rate), burst: float32(burst), level: float64(burst)}
 }
 
 // take returns how long to wait before the next n bytes, which are then sent.
@@ -24,14 +24,14 @@ func (p *pace) take(now time.Time, n int) time.Duration {
 		return 0
 	}
 	if !p.at.IsZero() {
-		p.level = min(p.burst, p.level+p.rate*now.Sub(p.at).Seconds())
+		p.level = min(float64(p.burst), p.level+float64(p.rate)*now.Sub(p.at).Seconds())
 	}
 	p.at = now
 	p.level -= float64(n)
 	if p.level >= 0 {
 		return 0
 	}
-	return time.Duration(-p.level / p.rate * float64(time.Second))
+	return time.Duration(-p.level / float64(p.rate) * float64(time.Second))
 }
 
 // wait takes for n bytes and waits, or returns ctx's error.

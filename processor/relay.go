@@ -158,7 +158,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
 	st.stream = stream{
 		srv: s, policy: policy, mode: config.ModeHold, ctx: ctx, out: st,
 		method: r.Method, path: withoutQuery(r.RequestURI), upstream: target.Address,
-		origin: s.newOrigin(policy, req, req.Body == nil),
+		origin: s.newOrigin(policy, req, target, req.Body == nil),
 	}
 	st.origin.hold(s.now(), res, target)
 	b := beginning{id: &id, known: st, returning: back, owned: true}

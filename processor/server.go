@@ -114,6 +114,7 @@ type Server struct {
 	wayLost  atomic.Int64 // until when, in Unix nanoseconds, nothing is held
 
 	immediates immediates
+	versions   versions
 
 	warned atomic.Bool // of a filter that streams bodies by itself
 
@@ -220,7 +221,7 @@ func random() uint64 {
 func (s *Server) Register(g *grpc.Server) {
 	extproc.RegisterExternalProcessorServer(g, s)
 	grpc_health_v1.RegisterHealthServer(g, s.health)
-	accesslog.RegisterAccessLogServiceServer(g, &accessLog{live: s.live})
+	accesslog.RegisterAccessLogServiceServer(g, &accessLog{live: s.live, versions: &s.versions})
 	s.health.SetServingStatus(extproc.ExternalProcessor_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 }
 

@@ -81,6 +81,7 @@ func (c *runCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
+	o.Version = version
 	if o.Peek, err = peekIfAble(cfg, o.Upstreams, version, log); err != nil {
 		return usage(err)
 	}

@@ -13,6 +13,12 @@ import (
 // examples/own-envoy, but for the places where they listen and connect.
 func ownEnvoy(t *testing.T, config, bootstrap string, origin *harness.Origin, changes ...string) *harness.Standalone {
 	t.Helper()
+	return harness.ServeFiles(t, ownFiles(t, config, bootstrap, origin, changes...))
+}
+
+// ownFiles are those files.
+func ownFiles(t *testing.T, config, bootstrap string, origin *harness.Origin, changes ...string) harness.Files {
+	t.Helper()
 	dir, admin, listen, envoyAdmin := t.TempDir(), harness.FreeAddress(t), harness.FreeAddress(t), harness.FreeAddress(t)
 	read := func(name string) string {
 		t.Helper()
@@ -33,9 +39,9 @@ func ownEnvoy(t *testing.T, config, bootstrap string, origin *harness.Origin, ch
 		}, changes...)
 		return strings.NewReplacer(all...).Replace(string(text))
 	}
-	return harness.ServeFiles(t, harness.Files{
+	return harness.Files{
 		Config: read(config), Bootstrap: read(bootstrap), Listen: listen, Admin: admin, EnvoyAdmin: envoyAdmin,
-	})
+	}
 }
 
 // TestOwnEnvoyObserves is day 1 of docs/adopting.md.

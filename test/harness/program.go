@@ -84,6 +84,19 @@ func Envoy(tb testing.TB) string {
 	return path
 }
 
+// OldEnvoyVersion is the newest of those that do not know streamed immediate responses.
+const OldEnvoyVersion = "1.36.4"
+
+// OldEnvoy is the path of an Envoy that is too old for some of what Holdfast does.
+func OldEnvoy(tb testing.TB) string {
+	tb.Helper()
+	path := filepath.Join(Root(), ".tools", "envoy-"+OldEnvoyVersion)
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		tb.Fatalf("no Envoy at %s: run make old-envoy", path)
+	}
+	return path
+}
+
 // Program is a process that a test started. Its output is kept and shown only
 // if the test fails.
 type Program struct {

@@ -50,6 +50,7 @@ type Files struct {
 	Config, Bootstrap         string // texts
 	Listen, Admin, EnvoyAdmin string // host:port
 	Cluster                   string // of the processor, as Envoy's statistics call it; "" is holdfast
+	Envoy                     string // path of the program; "" is the one to test with
 }
 
 // ServeFiles is Serve with configurations that were written elsewhere.
@@ -63,7 +64,11 @@ func ServeFiles(tb testing.TB, f Files) *Standalone {
 		clients:    map[Protocol]*http.Client{H1: NewClient(tb, H1), H2: NewClient(tb, H2)},
 	}
 	s.StartProcessor(tb)
-	s.Envoy = Start(tb, Envoy(tb), "-c", WriteFile(tb, "envoy.yaml", f.Bootstrap),
+	envoy := f.Envoy
+	if envoy == "" {
+		envoy = Envoy(tb)
+	}
+	s.Envoy = Start(tb, envoy, "-c", WriteFile(tb, "envoy.yaml", f.Bootstrap),
 		"--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning")
 	Eventually(tb, "Envoy to be ready", func() bool { return s.fetchOK(s.EnvoyAdmin + "/ready") })
 	Eventually(tb, "Envoy to find the processor healthy", func() bool {

@@ -70,7 +70,7 @@ type exchange struct {
 }
 
 func (x *exchange) ask() (*response, error) {
-	md := []string{}
+	md := []string{"holdfast-envoy", "1.40.0"}
 	if x.v.feed.Logged {
 		md = append(md, "holdfast-access-log", "1")
 	}
