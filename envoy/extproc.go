@@ -29,6 +29,9 @@ const (
 	reportedKey = "holdfast-access-log"
 	streamField = "stream"
 
+	// endsKey tells it that the filter of endFilter follows.
+	endsKey = "holdfast-ends"
+
 	// versionKey tells it which Envoy this is.
 	versionKey = "holdfast-envoy"
 )

@@ -7,6 +7,7 @@ import (
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
+	"slices"
 )
 
 const (
@@ -93,6 +94,15 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	if o.Peek != nil {
 		place[peeksKey] = "1"
 	}
+	var filters []*hcm.HttpFilter
+	if o.Relay != (Address{}) {
+		place[endsKey] = "1"
+		end, err := endFilter()
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, end)
+	}
 	extProc, err := extProcFilter(o, place)
 	if err != nil {
 		return nil, err
@@ -109,7 +119,8 @@ func publicManager(o *Options) (*hcm.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := connectionManager(PublicListener, routes, extProc, last)
+	filters = slices.Concat([]*hcm.HttpFilter{extProc}, filters, []*hcm.HttpFilter{last})
+	m := connectionManager(PublicListener, routes, filters...)
 	m.StreamFlushTimeout = seconds(300)
 	// The edge decides who the client is: what a client claims in
 	// X-Forwarded-For is appended to, never believed.

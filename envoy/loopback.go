@@ -32,12 +32,14 @@ const (
 	ticketHeader = "x-holdfast-ticket"
 	passHeader   = "x-holdfast-pass"
 	hopsHeader   = "x-holdfast-hops"
+	// endHeader asks for a trailer that says how a stream ended.
+	endHeader = "x-holdfast-end"
 	// upstreamHeader is where a fetched response says which host sent it.
 	upstreamHeader = "x-holdfast-upstream"
 )
 
 // private are the request headers that origins never see.
-func private() []string { return []string{hopsHeader, passHeader, peekHeader, ticketHeader} }
+func private() []string { return []string{endHeader, hopsHeader, passHeader, peekHeader, ticketHeader} }
 
 // loopbackListener is the processor's way back to the upstreams. Clients must not
 // reach it: it believes what a request says about where it came from.

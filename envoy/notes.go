@@ -101,6 +101,11 @@ func allNotes() []note {
 				"It has to come before every other route, without a retry policy and without rewriting, for a ticket is good for one request as it is.",
 		},
 		{
+			route + "typed_per_filter_config", TicketRoute,
+			"At the end of such a response, and only then, the filter holdfast.ends learns from the processor's trailer how the stream went, " +
+				"for the access log, and takes the trailer off.",
+		},
+		{
 			route + "request_headers_to_remove", PublicListener,
 			"Between Envoy and the processor only; origins have no use for them.",
 		},

@@ -179,7 +179,7 @@ func without(names []string, name string) []string {
 // fixed order.
 func initialMetadata(place map[string]string) []*corev3.HeaderValue {
 	var all []*corev3.HeaderValue
-	for _, key := range []string{reportedKey, versionKey, peeksKey, positionKey, triesKey} {
+	for _, key := range []string{reportedKey, versionKey, endsKey, peeksKey, positionKey, triesKey} {
 		if v, ok := place[key]; ok {
 			all = append(all, &corev3.HeaderValue{Key: key, Value: v})
 		}

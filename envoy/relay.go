@@ -5,6 +5,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -32,8 +33,13 @@ func ticketRoute(o *Options) (*routev3.Route, error) {
 		}
 		action.HashPolicy = relayAffinity(o.Clients)
 	}
+	asked, err := endAsked()
+	if err != nil {
+		return nil, err
+	}
 	return &routev3.Route{
-		Name: TicketRoute,
+		Name:                 TicketRoute,
+		TypedPerFilterConfig: map[string]*anypb.Any{EndFilter: asked},
 		Match: &routev3.RouteMatch{
 			PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
 			Headers: []*routev3.HeaderMatcher{{

@@ -103,6 +103,9 @@ func (x *exchange) message() (st runner, done bool, err error) {
 	switch {
 	case h == nil:
 		m := x.unasked()
+		if t := m.GetResponseTrailers(); t != nil && x.told(positionKey) == positionEnd {
+			return nil, true, x.g.SendMsg(&wire.Response{Message: endOfRelayed(t.GetTrailers().GetHeaders())})
+		}
 		if a := letPass(m, x.duplex || x.uploading); a != nil {
 			err = x.g.SendMsg(&wire.Response{Message: a})
 		}

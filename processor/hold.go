@@ -118,6 +118,11 @@ func (x *exchange) ticket(r *request) error {
 	} else {
 		m.RemoveHeaders = append(m.RemoveHeaders, upstream.PeekHeader)
 	}
+	if m := a.GetRequestHeaders().GetResponse().GetHeaderMutation(); x.told(endsKey) != "" {
+		m.SetHeaders = append(m.SetHeaders, overwrite(EndHeader, "1"))
+	} else {
+		m.RemoveHeaders = append(m.RemoveHeaders, EndHeader)
+	}
 	a.GetRequestHeaders().Response.ClearRouteCache = true
 	a.ModeOverride = &extprocfilterv3.ProcessingMode{ResponseHeaderMode: extprocfilterv3.ProcessingMode_SKIP}
 	a.DynamicMetadata = metadata(map[string]*structpb.Value{

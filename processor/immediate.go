@@ -422,18 +422,17 @@ func (st *immediate) conclude(b []byte, abort bool, o splice.Outcome) {
 	if len(b) > 0 && st.write(b) != nil {
 		return
 	}
-	if abort {
-		st.aborted = true
+	if len(st.origin.trailer) > 0 && !abort {
+		end := immediateEnd(st.origin.trailer)
+		end.Message.DynamicMetadata = st.metadata(o)
+		_ = st.client.g.SendMsg(end)
 		return
 	}
-	if len(st.origin.trailer) > 0 {
-		_ = st.client.g.SendMsg(immediateEnd(st.origin.trailer))
-		return
-	}
+	st.aborted = abort
 	_ = st.client.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
 		Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
 			StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
-				Response: &extproc.StreamedImmediateResponse_BodyResponse{BodyResponse: &extproc.StreamedBodyResponse{EndOfStream: true}},
+				Response: &extproc.StreamedImmediateResponse_BodyResponse{BodyResponse: &extproc.StreamedBodyResponse{EndOfStream: !abort}},
 			},
 		},
 		DynamicMetadata: st.metadata(o),

@@ -44,8 +44,12 @@ const shownSession = 6
 
 // metadata is what Envoy's access log can show of the stream.
 func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
+	return metadata(st.endFields(o))
+}
+
+func (st *stream) endFields(o splice.Outcome) map[string]*structpb.Value {
 	number := func(n uint64) *structpb.Value { return structpb.NewNumberValue(float64(n)) }
-	return metadata(map[string]*structpb.Value{
+	return map[string]*structpb.Value{
 		"policy":     structpb.NewStringValue(shorten(st.policy.Name)),
 		"mode":       structpb.NewStringValue(st.mode.String()),
 		"outcome":    structpb.NewStringValue(o.String()),
@@ -54,7 +58,7 @@ func (st *stream) metadata(o splice.Outcome) *structpb.Struct {
 		"resumes":    number(st.counts.Resumes),
 		"cursor":     structpb.NewStringValue(shorten(st.cursor())),
 		streamField:  structpb.NewStringValue(st.id.String()),
-	})
+	}
 }
 
 // epoch is how often the origin's ids have started over.

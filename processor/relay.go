@@ -103,6 +103,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
 		http.Error(w, "This listener serves requests that Holdfast's filter has sent here.", http.StatusForbidden)
 		return nil
 	}
+	ends := wantsEnd(r)
 	policy := s.policies.Load().named(name)
 	var id identity
 	var back returning
@@ -126,7 +127,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
 		}
 	}
 	req := fetchRequest(r, name)
-	st := &relayed{w: w, held: held{done: make(chan struct{})}}
+	st := &relayed{w: w, ends: ends, held: held{done: make(chan struct{})}}
 	ctx := r.Context()
 	if policy != nil {
 		ctx = st.keptFor(ctx, s.detaches(policy, &req), &req)
@@ -321,7 +322,9 @@ func copyHeader(to, from http.Header) {
 // copyTrailer is for after the body: their names need not be known before it.
 func copyTrailer(to, from http.Header) {
 	for name, values := range from {
-		to[http.TrailerPrefix+name] = values
+		if name != endHeader { // which is ours to say
+			to[http.TrailerPrefix+name] = values
+		}
 	}
 }
 
@@ -331,6 +334,7 @@ type relayed struct {
 
 	w     http.ResponseWriter
 	flush http.Flusher
+	ends  bool // a clean end says how it was, for Envoy's access log
 }
 
 // run implements relaying.
@@ -367,6 +371,9 @@ func (st *relayed) conclude(b []byte, abort bool, o splice.Outcome) {
 	}
 	if !abort {
 		copyTrailer(st.w.Header(), st.origin.trailer)
+		if st.ends {
+			st.w.Header().Set(http.TrailerPrefix+endHeader, st.ending(o))
+		}
 	}
 }
 

@@ -35,6 +35,12 @@ func attachmentRules() []Rule {
 			Check:  checkRelayRoute,
 		},
 		{
+			ID: "relay-ends", Severity: Warning,
+			Breaks: "Holdfast was promised a second filter, which takes a trailer off relayed responses for the access log. Where that one is not asked, the trailer reaches clients.",
+			Set:    "the filter with `initial_metadata: [{key: holdfast-position, value: end}]` behind Holdfast's, and on the route with the header `x-holdfast-ticket` its `overrides: {processing_mode: {response_trailer_mode: SEND}}`; or no `holdfast-ends` in `initial_metadata`",
+			Check:  checkRelayEnds,
+		},
+		{
 			ID: "peek-retry", Severity: Error,
 			Breaks: "In a cluster, Holdfast answers 503 for a bad start so that Envoy tries another host. A route that does not retry passes the 503 on to the client.",
 			Set:    "a `retry_policy` with `retry_on: 5xx`, or `retriable-headers` for `x-holdfast-retry`, on each route to the cluster",
@@ -58,6 +64,7 @@ func attachmentRules() []Rule {
 const (
 	positionKey  = "holdfast-position"
 	accessLogKey = "holdfast-access-log"
+	endsKey      = "holdfast-ends"
 	retryHeader  = "x-holdfast-retry"
 )
 
@@ -164,6 +171,30 @@ func checkRelayRoute(c *check) {
 		}
 		if r.host != nil && !r.first {
 			c.report(r.node, Warning, "%s is not the first of its virtual host: where an earlier route matches, what Holdfast holds goes there without it; move it to the top", r.label())
+		}
+	}
+}
+
+func checkRelayEnds(c *check) {
+	for _, p := range c.processors {
+		promised := p.metadata(endsKey)
+		if p.sure != ours || p.partial || p.manager == nil || promised == nil {
+			continue
+		}
+		i := slices.IndexFunc(c.ends, func(e *processor) bool { return e.manager == p.manager && e.index > p.index })
+		if i < 0 {
+			c.report(promised, Warning, "this promises Holdfast a filter for the ends of relayed responses, but none follows in %s: clients get a trailer of ours; add the filter, or remove this", p.manager.label())
+			continue
+		}
+		name := c.ends[i].place.get("name").string()
+		for _, r := range c.routes {
+			if r.manager != p.manager || !r.ticketed() {
+				continue
+			}
+			mode := r.at("typed_per_filter_config", name).unwrapped().at("overrides", "processing_mode", "response_trailer_mode")
+			if mode.string() != "SEND" {
+				c.report(cmp.Or(mode, r.node), Warning, "%s does not have filter %s asked about trailers, so clients get one of ours; set its overrides: {processing_mode: {response_trailer_mode: SEND}} there", r.label(), quote(name))
+			}
 		}
 	}
 }

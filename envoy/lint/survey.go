@@ -13,6 +13,7 @@ type survey struct {
 	routes     []*route
 	clusters   []*cluster
 	processors []*processor
+	ends       []*processor // that learn how relayed streams ended
 	perRoute   []perRoute
 	bootstrap  *node // nil: the file is a part of a configuration
 
@@ -300,6 +301,10 @@ func (s *survey) route(n *node, in around) {
 func (s *survey) processor(n *node, in around) {
 	p := &processor{node: n, place: cmp.Or(in.entry, n), manager: in.manager, in: in.cluster, index: in.index, partial: in.partial}
 	p.cluster = n.at("grpc_service", "envoy_grpc", "cluster_name").string()
+	if p.metadata(positionKey).get("value").string() == "end" {
+		s.ends = append(s.ends, p) // it sees trailers only, and no rule for the others is about it
+		return
+	}
 	s.processors = append(s.processors, p)
 }
 

@@ -360,8 +360,7 @@ func TestRunSaysWhyNot(t *testing.T) {
 	}
 }
 
-// TestAccessLogHasMetadata: the contract names what is in it. Of a stream that is
-// relayed, the filter knows no more than that it is.
+// TestAccessLogHasMetadata: the contract names what is in it.
 func TestAccessLogHasMetadata(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "access.log")
