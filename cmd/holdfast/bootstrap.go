@@ -66,8 +66,32 @@ func (c *bootstrapCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.stdout.Write(text)
-	return err
+	if _, err = p.stdout.Write(text); err != nil {
+		return err
+	}
+	if cfg.Fetch.URL == "" && o.Loopback != (envoy.Address{}) && mayHold(cfg) {
+		fmt.Fprint(p.stderr, c.missing(&o))
+	}
+	return nil
+}
+
+// mayHold says whether a policy holds where that is possible.
+func mayHold(cfg *config.Config) bool {
+	return slices.ContainsFunc(cfg.Policies, func(p config.PolicyConfig) bool { return p.Mode == "hold" || p.Mode == "auto" })
+}
+
+// missing says what the processor's configuration lacks for what was printed.
+func (c *bootstrapCmd) missing(o *envoy.Options) string {
+	url := o.Loopback.String()
+	if !o.Loopback.IsUnix() {
+		url = "http://" + url
+	}
+	text := "holdfast: nothing will be held, for the configuration of \"holdfast serve\" has no fetch.url. What is printed fits this one:\n\n" +
+		"    fetch: {url: \"" + url + "\"}\n"
+	if o.Relay != (envoy.Address{}) {
+		text += "    relay: {listen: \"" + o.Relay.String() + "\"}\n"
+	}
+	return text
 }
 
 func (c *bootstrapCmd) options(cfg *config.Config) (envoy.Options, error) {

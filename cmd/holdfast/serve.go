@@ -81,6 +81,11 @@ func (c *serveCmd) Run(p *program) error {
 	log.Info("serving ext_proc", zap.String("address", lis.Addr().String()), zap.Bool("tls", creds != nil),
 		zap.String("fetch", cfg.Redacted().Fetch.URL), zap.String("relay", string(cfg.Relay.Listen)))
 
+	if cfg.Fetch.URL == "" && mayHold(cfg) {
+		log.Warn("nothing is held, for fetch.url is not set: event streams run inline, where a reset of the upstream reaches the client; " +
+			"set fetch.url and relay.listen as \"holdfast serve --help\" shows, or mode: inline if that is what you want")
+	}
+
 	r := &reloader{
 		service: svc,
 		certs:   certs,
