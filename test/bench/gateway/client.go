@@ -16,13 +16,17 @@ import (
 // client is one stream's, over a connection of its own. It is as plain as can be,
 // so that most of the machine is left to the gateways.
 type client struct {
-	conn *net.TCPConn
+	conn *net.TCPConn // nil: on HTTP/2
+	stop func()
 	body *bufio.Reader
 	last int // id of the last event received
 }
 
 // request asks a gateway for a path.
-func request(g *gateway, path string) (*client, error) {
+func request(ctx context.Context, g *gateway, path string) (*client, error) {
+	if g.http2 {
+		return requestHTTP2(ctx, g, path)
+	}
 	to, err := net.ResolveTCPAddr("tcp", strings.TrimPrefix(g.Address, "http://"))
 	if err != nil {
 		return nil, g.Blame(err)
@@ -31,7 +35,7 @@ func request(g *gateway, path string) (*client, error) {
 	if err != nil {
 		return nil, g.Blame(err)
 	}
-	c := &client{conn: conn}
+	c := &client{conn: conn, stop: func() { conn.Close() }}
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n\r\n", path); err != nil {
 		conn.Close()
 		return nil, g.Blame(err)
@@ -48,7 +52,39 @@ func request(g *gateway, path string) (*client, error) {
 	return c, nil
 }
 
-func (c *client) close() { c.conn.Close() }
+// requestHTTP2 is request on HTTP/2. What is not read waits behind a window of 64 KiB,
+// the least that there is without negotiation.
+func requestHTTP2(ctx context.Context, g *gateway, path string) (*client, error) {
+	var h2c http.Protocols
+	h2c.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{
+		Protocols: &h2c, DisableCompression: true,
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 * kib},
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := func() {
+		cancel()
+		transport.CloseIdleConnections()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+strings.TrimPrefix(g.Address, "http://")+path, nil)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := transport.RoundTrip(req)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		err = fmt.Errorf("status %s", resp.Status)
+	}
+	if err != nil {
+		stop()
+		return nil, g.Blame(err)
+	}
+	return &client{body: bufio.NewReaderSize(resp.Body, 4<<10), stop: stop}, nil
+}
+
+func (c *client) close() { c.stop() }
 
 // next reads one event, which has to be the next one, and returns when it was
 // sent. Comments, that is heartbeats, are passed over.
@@ -107,7 +143,7 @@ func (p *pair) close() {
 // open opens a stream through a gateway and reads its first event.
 func (b *bench) open(ctx context.Context, g *gateway) (*pair, error) {
 	path := fmt.Sprintf("/stream/%d", b.serial.Add(1))
-	c, err := request(g, path)
+	c, err := request(ctx, g, path)
 	if err != nil {
 		return nil, err
 	}

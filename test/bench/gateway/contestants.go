@@ -20,6 +20,20 @@ type contestant struct {
 	name    string
 	shape   shape
 	program string // a holdfast; "": a bare gateway
+	http2   bool   // its clients speak HTTP/2
+	peek    bool   // first events are looked at, before each host
+}
+
+// peeking are holdfasts that look at the first event of what they hold.
+func peeking(held []contestant) []contestant {
+	var all []contestant
+	for _, c := range held {
+		if c.shape == relay {
+			c.peek, c.name = true, c.name+", peek"
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 func (b *bench) bare(s shape) contestant {
@@ -81,8 +95,12 @@ func (b *bench) start(ctx context.Context, c contestant) (*gateway, error) {
 		}
 		command.Program, command.Args = self, []string{bareCommand, string(c.shape), upstream, b.envoy}
 	} else {
-		file := filepath.Join(b.dir, string(c.shape)+".yaml")
-		if err := os.WriteFile(file, fmt.Appendf(nil, config, c.shape), 0o600); err != nil {
+		file := filepath.Join(b.dir, strings.ReplaceAll(c.name, " ", "-")+".yaml")
+		text := fmt.Appendf(nil, config, c.shape)
+		if c.peek {
+			text = append(text, "  retry_when: [{event: nothing-is-called-like-this}]\n"...)
+		}
+		if err := os.WriteFile(file, text, 0o600); err != nil {
 			return nil, err
 		}
 		command.Program = c.program
@@ -117,22 +135,7 @@ func (b *bench) start(ctx context.Context, c contestant) (*gateway, error) {
 		p.Stop()
 		return nil, p.Blame(err)
 	}
-	if err := b.proveImmediate(ctx, g); err != nil {
-		p.Stop()
-		return nil, err
-	}
 	return g, nil
-}
-
-// proveImmediate stays on a first stream for a while. One that left at once would
-// look like an Envoy that refuses to be answered this way.
-func (b *bench) proveImmediate(ctx context.Context, g *gateway) error {
-	p, err := b.open(ctx, g)
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	return until(ctx, time.Second/2)
 }
 
 // findEnvoy looks among a gateway's children, of which one may be a watchdog.

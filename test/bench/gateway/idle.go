@@ -14,6 +14,7 @@ const (
 // idleStreams holds many streams open on which nothing happens.
 func (b *bench) idleStreams(ctx context.Context) error {
 	held := b.held(relay, immediate)
+	held = append(held, peeking(held)...)
 	all := []contestant{b.bare(relay), b.bare(immediate)} // with which the others are compared
 	for _, c := range append([]contestant{b.bare(plain), b.bare(echo)}, held...) {
 		if b.gateways.MatchString(c.name) {
@@ -42,7 +43,7 @@ func (b *bench) idleStreams(ctx context.Context) error {
 	for _, c := range all {
 		r := results[c.name]
 		var sum, processor target
-		if c.program != "" {
+		if c.program != "" && !c.peek {
 			sum, processor = atMost(idleMemory, memoryNoise), atMost(idleProcessor/kib, memoryNoise)
 		}
 		own := median(r.processor) / kib

@@ -83,7 +83,7 @@ func (b *bench) resume(ctx context.Context) error {
 func (b *bench) breakOff(ctx context.Context, g *gateway, how breakage) (opened float64, ms []float64, err error) {
 	path := fmt.Sprintf("/stream/%d", b.serial.Add(1))
 	begin := time.Now()
-	c, err := request(g, path)
+	c, err := request(ctx, g, path)
 	if err != nil {
 		return 0, nil, err
 	}

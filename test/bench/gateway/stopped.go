@@ -19,7 +19,12 @@ const (
 // stoppedClients has many clients that stop reading, of an origin that does not
 // stop sending. Later they go on, and must find every event.
 func (b *bench) stoppedClients(ctx context.Context) error {
-	all := b.field(b.bare(relay), append([]contestant{b.bare(echo)}, b.held(relay, immediate)...)...)
+	held := b.held(relay, immediate)
+	for _, c := range held {
+		c.http2, c.name = true, c.name+", HTTP/2"
+		held = append(held, c)
+	}
+	all := b.field(b.bare(relay), append([]contestant{b.bare(echo)}, held...)...)
 	title := fmt.Sprintf("\n### Stopped: memory per client that does not read, %d clients, an origin that would send each %d MiB\n\n", b.stopped, b.stoppedBytes/mib) +
 		"| gateway | Envoy KiB | target | met | processor KiB | sum KiB | target | met | origin could send KiB | then read |\n" +
 		"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
@@ -53,8 +58,10 @@ type stoppedResult struct {
 // narrow makes both ends' socket buffers small. On a loopback they would grow to
 // MiBs each, in which a small response is gone before anybody has to wait.
 func (p *pair) narrow() error {
-	if err := p.client.conn.SetReadBuffer(stoppedSocket); err != nil {
-		return err
+	if p.client.conn != nil { // else it is the stream's window that is small
+		if err := p.client.conn.SetReadBuffer(stoppedSocket); err != nil {
+			return err
+		}
 	}
 	return p.feed.conn.SetWriteBuffer(stoppedSocket)
 }
