@@ -96,7 +96,7 @@ func newMetrics(reg prometheus.Registerer, store sessionstore.Store) (*metrics, 
 	ops := r.counters("store_operations_total", "Calls of the session store.", "op", "result")
 	m := &metrics{
 		streams:    r.counters("streams_total", "Event streams that ended.", "policy", "mode", "outcome"),
-		events:     r.counters("events_total", "Events received from origins, repeats included.", "policy"),
+		events:     r.counters("events_total", "Events received from origins, repeats included, but not those in the answer to whether an end was the end.", "policy"),
 		duplicates: r.counters("duplicates_dropped_total", "Events dropped as repeats.", "policy"),
 		replayed:   r.counters("events_replayed_total", "Events sent to returning clients from the log.", "policy"),
 		heartbeats: prometheus.NewCounter(prometheus.CounterOpts{

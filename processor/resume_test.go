@@ -397,3 +397,28 @@ func TestHoldOpenAIResponses(t *testing.T) {
 		h.wantOutcome("resumed")
 	})
 }
+
+// What is repeated in answer to the question whether that was all, and nothing else,
+// counts for nothing: nobody but us has asked for it.
+func TestHoldQuestionIsNotCounted(t *testing.T) {
+	o := answering(sends(ev(1, 2)), sends(ev(1, 2)))
+	inHolding(t, quiet, o.serve, func(h *holding) {
+		h.open("/").wantEnd(ev(1, 2))
+		line := h.ended()
+		if line["outcome"] != "complete" || line["events"] != uint64(2) || line["duplicates"] != uint64(0) {
+			t.Errorf("%v", line)
+		}
+		h.wantMetric(2, "events_total", "p")
+		h.wantMetric(0, "duplicates_dropped_total", "p")
+	})
+	o = answering(sends(ev(1, 2)), sends(ev(1, 2, 3), reset), sends(ev(3, 4)))
+	inHolding(t, quiet, o.serve, func(h *holding) {
+		h.open("/").wantEnd(ev(1, 2, 3, 4))
+		line := h.ended() // there was more: all of that has come
+		if line["outcome"] != "resumed" || line["events"] != uint64(7) || line["duplicates"] != uint64(3) {
+			t.Errorf("%v", line)
+		}
+		h.wantMetric(7, "events_total", "p")
+		h.wantMetric(3, "duplicates_dropped_total", "p")
+	})
+}

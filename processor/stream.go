@@ -186,13 +186,9 @@ func (st *stream) chunk(n splice.Attempt, b []byte, last bool) {
 		st.out.took()
 	}
 	st.carryOut(now, rd)
-	if events := st.counts.Events - before.Events; events > 0 {
-		st.policy.metrics.events.Add(float64(events))
+	if events := st.tally(before); events > 0 {
 		st.unmeasured += events
 		st.measure(now)
-	}
-	if dropped := st.counts.Duplicates - before.Duplicates; dropped > 0 {
-		st.policy.metrics.duplicates.Add(float64(dropped))
 	}
 	if st.origin != nil {
 		st.brought(n, now, before)
@@ -225,7 +221,7 @@ func (st *stream) perform(now time.Time, in splice.Input) {
 	if st.origin != nil {
 		st.origin.suppose(in)
 	}
-	heartbeats := st.counts.Heartbeats
+	before := st.counts
 	rd, tail, ok := st.step(now, in)
 	if !ok {
 		st.passOn(now, tail, nil)
@@ -233,9 +229,22 @@ func (st *stream) perform(now time.Time, in splice.Input) {
 		return
 	}
 	st.carryOut(now, rd)
-	if n := st.counts.Heartbeats - heartbeats; n > 0 {
+	st.tally(before)
+	if n := st.counts.Heartbeats - before.Heartbeats; n > 0 {
 		st.srv.metrics.heartbeats.Add(float64(n))
 	}
+}
+
+// tally counts what a Step has found, and returns how many events that are.
+func (st *stream) tally(before splice.Counts) (events uint64) {
+	events = st.counts.Events - before.Events
+	if events > 0 {
+		st.policy.metrics.events.Add(float64(events))
+	}
+	if dropped := st.counts.Duplicates - before.Duplicates; dropped > 0 {
+		st.policy.metrics.duplicates.Add(float64(dropped))
+	}
+	return events
 }
 
 // carryOut does what a Step asked for, in the order of Ready's fields.

@@ -58,7 +58,7 @@ func (m *Machine) takeOver(now time.Time) {
 		r.stopClock(now)
 	}
 	m.stall.opened(now)
-	m.proof = nil
+	m.compared()
 	if !r.anew {
 		m.proofBegins(now)
 		return

@@ -70,7 +70,7 @@ func (m *Machine) startsLikeMark(ev *sse.Event) bool {
 func (m *Machine) blockEnded(ev *sse.Event) fate {
 	m.ended = true
 	if ev.HasData {
-		m.counts.Events++
+		m.countEvent()
 	}
 	if ev.HasRetry {
 		m.resume.backoff.hinted(ev.Retry) // of a repeat, too
@@ -81,14 +81,14 @@ func (m *Machine) blockEnded(ev *sse.Event) fate {
 		if f = m.continues(ev, id); f != forwarded {
 			// The client is not where the origin is: its cursor stays.
 			if f == leftOut && m.phase != Closed && (len(id) > 0 || m.tracked(ev)) {
-				m.counts.Duplicates++
+				m.countRepeats(1)
 			}
 			return f
 		}
 	}
 	m.done.blockDispatched(ev)
 	if m.eventSeen(ev, id, named) && ev.Part == sse.Whole {
-		m.counts.Duplicates++
+		m.countRepeats(1)
 		f = leftOut
 	}
 	if named {
@@ -141,7 +141,7 @@ func (m *Machine) largeEnded(ev *sse.Event) fate {
 		m.proof.skipping = false
 		m.ended, m.large = true, nil
 		if m.tracked(ev) {
-			m.counts.Duplicates++
+			m.countRepeats(1)
 		}
 		return leftOut
 	}
@@ -149,7 +149,7 @@ func (m *Machine) largeEnded(ev *sse.Event) fate {
 	m.blockEnded(ev)
 	m.large = nil
 	if id, _ := m.identify(ev); m.proof != nil && len(id) > 0 {
-		m.proof = nil // it was new, as could be seen before its id came
+		m.compared() // it was new, as could be seen before its id came
 	}
 	return forwarded
 }

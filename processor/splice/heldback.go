@@ -58,7 +58,7 @@ func (m *Machine) heldTimePassed(now time.Time) {
 // repeated takes in a repeat, before which everything is one.
 func (m *Machine) repeated() fate {
 	h := &m.proof.held
-	m.counts.Duplicates += uint64(len(h.run))
+	m.countRepeats(uint64(len(h.run)))
 	h.drop()
 	h.since = h.now
 	return leftOut

@@ -201,7 +201,7 @@ func (m *Machine) chunkArrived(now time.Time, b []byte, last bool) {
 		m.out.whole(b)
 		return
 	}
-	events := m.counts.Events
+	events := m.eventsSeen()
 	m.firstBytes(now)
 	if m.policy.Observe {
 		m.out.whole(b)
@@ -219,7 +219,7 @@ func (m *Machine) chunkArrived(now time.Time, b []byte, last bool) {
 	if m.phase == Closed {
 		return // it is not what it should be
 	}
-	m.stall.chunkArrived(now, m.counts.Events > events, m.useful)
+	m.stall.chunkArrived(now, m.eventsSeen() > events, m.useful)
 	if m.useful && m.resume.unsettled {
 		m.progressMade(now)
 	}

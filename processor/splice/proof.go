@@ -24,6 +24,9 @@ type proofState struct {
 
 	large []byte // how an oversized event begins, of which too little is known yet
 
+	question bool   // it was asked whether a clean end was the end
+	asked    totals // what has come in answer to that; see countEvent
+
 	held heldState
 }
 
@@ -68,7 +71,10 @@ func (m *Machine) proofBegins(now time.Time) {
 		m.unproven(nil) // while it was on its way, the other attempt ran away from it
 		return
 	}
-	m.proof = &proofState{next: m.resume.from, after: after, end: m.window.gone + uint64(m.window.len())}
+	m.proof = &proofState{
+		next: m.resume.from, after: after, end: m.window.gone + uint64(m.window.len()),
+		question: m.resume.clean,
+	}
 	m.proof.held.begin(now)
 	m.overlap.end()
 }
@@ -173,7 +179,7 @@ func (m *Machine) firstNew(id []byte) fate {
 		return leftOut
 	}
 	m.releaseHeld()
-	m.proof = nil
+	m.compared()
 	m.resume.dropTail()
 	return forwarded
 }
@@ -190,7 +196,51 @@ func (m *Machine) unproven(id []byte) fate {
 	if m.endStands() {
 		m.endOfOrigin()
 	} else {
+		m.countAsked()
 		m.close(Cut, true)
 	}
 	return leftOut
+}
+
+// compared ends the comparison of an attempt.
+func (m *Machine) compared() {
+	m.countAsked()
+	m.proof = nil
+}
+
+// countEvent counts an event. Where an answer to the question whether that was all
+// repeats what it is about, and no more, then nobody but us has asked for it: it is not
+// counted.
+func (m *Machine) countEvent() {
+	if p := m.proof; p != nil && p.question {
+		p.asked.events++
+		return
+	}
+	m.counts.Events++
+}
+
+// countRepeats counts events that are dropped.
+func (m *Machine) countRepeats(n uint64) {
+	if p := m.proof; p != nil && p.question {
+		p.asked.duplicates += n
+		return
+	}
+	m.counts.Duplicates += n
+}
+
+// countAsked takes in that the answer is more than that.
+func (m *Machine) countAsked() {
+	if p := m.proof; p != nil {
+		m.counts.Events += p.asked.events
+		m.counts.Duplicates += p.asked.duplicates
+		p.asked = totals{}
+	}
+}
+
+// eventsSeen is how many events have come, whatever is said of them in the end.
+func (m *Machine) eventsSeen() uint64 {
+	if m.proof == nil {
+		return m.counts.Events
+	}
+	return m.counts.Events + m.proof.asked.events
 }

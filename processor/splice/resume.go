@@ -259,7 +259,7 @@ func (m *Machine) leaveAttempt(clean bool) {
 	case m.proof != nil && clean:
 		m.endProof()
 	}
-	m.proof = nil
+	m.compared()
 	m.freshScanner()
 }
 
