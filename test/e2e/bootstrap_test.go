@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ func TestEnvoyAcceptsBootstrap(t *testing.T) {
 	plain := harness.WriteFile(t, "plain.yaml", "listen: holdfast.example:9000\n")
 	secure := harness.WriteFile(t, "secure.yaml",
 		fmt.Sprintf("listen: 127.0.0.1:9000\ntls: {cert: %s, key: %s, client_ca: %s}\n", cert, key, pki.ca))
+	held := harness.WriteFile(t, "held.yaml", `{fetch: {url: "unix:/run/holdfast/loopback.sock"}, relay: {listen: "unix:/run/holdfast/relay.sock"}}`)
 	for name, args := range map[string][]string{
 		"default":      {},
 		"address":      {"--upstream", "http://127.0.0.1:3000"},
@@ -52,8 +54,15 @@ func TestEnvoyAcceptsBootstrap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			says := "" // but for what is lacking for hold mode
+			switch {
+			case name == "default":
+				says = "fetch: {url: "
+			case !slices.Contains(args, "--config"):
+				args = append([]string{"--config", held}, args...)
+			}
 			code, text, stderr := harness.RunHoldfast(t, append([]string{"bootstrap"}, args...)...)
-			if code != 0 || stderr != "" {
+			if code != 0 || (stderr != "") != (says != "") || !strings.Contains(stderr, says) {
 				t.Fatalf("exit code %d\n%s", code, stderr)
 			}
 			file := harness.WriteFile(t, "envoy.yaml", text)
