@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -75,7 +76,29 @@ func (x *exchange) holds(r *request) bool {
 	case s.now().UnixNano() < s.wayLost.Load():
 		return false // there is, just now, no way to fetch
 	}
-	return x.ownable(r) && (x.relays() || x.uploads(r))
+	switch {
+	case !x.ownable(r):
+		return false
+	case x.relays():
+		return x.reaches()
+	}
+	return x.uploads(r)
+}
+
+// reachWithin is how long a request waits for a connection to the way back. It is
+// less than Envoy's message_timeout.
+const reachWithin = 500 * time.Millisecond
+
+// reaches says whether there is a way back just now. A relayed request cannot be
+// given back to Envoy, so this has to be known before.
+func (x *exchange) reaches() bool {
+	ctx, cancel := context.WithTimeout(x.g.Context(), reachWithin)
+	defer cancel()
+	err := x.srv.fetch.Reach(ctx)
+	if err != nil && x.g.Context().Err() == nil {
+		x.srv.unreachable(err)
+	}
+	return err == nil
 }
 
 // ownable says whether the request's response may be ours at all.

@@ -490,15 +490,57 @@ func TestRelayReset(t *testing.T) {
 func TestRelayWithoutWay(t *testing.T) {
 	inHolding(t, heldOn, nil, func(h *holding) {
 		_ = h.loop.Close()
-		if r := h.ask("GET", "/", nil); r.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("status %d", r.StatusCode)
-		}
+		h.stream("GET", "/").leave() // runs inline
+		h.wantMetric(1, "streams_total", "inline", "client_gone", "p")
 		if n := h.logs.FilterMessageSnippet("could not be fetched").Len(); n != 1 {
 			t.Errorf("%d complaints", n)
 		}
-		h.stream("GET", "/").leave() // runs inline
-		h.wantMetric(1, "streams_total", "inline", "client_gone", "p")
+		dials := h.dialer.Stats().Dials
+		h.stream("GET", "/").leave() // and is not tried for a while
 		elapse(wayLostFor)
-		h.ticket("GET", "/") // tried again
+		h.stream("GET", "/").leave()
+		if n := h.dialer.Stats().Dials; n != dials+1 {
+			t.Errorf("dialed %d times, want %d", n, dials+1)
+		}
+	})
+}
+
+// A way that is lost when the request is on it already cannot be made up for.
+func TestRelayLosesItsWay(t *testing.T) {
+	inHolding(t, heldOn, nil, func(h *holding) {
+		r := h.request("GET", "/", nil)
+		r.Header.Set(pass.TicketHeader, h.ticket("GET", "/"))
+		_ = h.loop.Close()
+		_ = h.origin.Close()
+		synctest.Wait()
+		if res := h.do(r); res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		h.stream("GET", "/").leave() // runs inline
+		if n := h.logs.FilterMessageSnippet("could not be fetched").Len(); n != 1 {
+			t.Errorf("%d complaints", n)
+		}
+	})
+}
+
+// Nor does a request wait for a way back that says nothing longer than Envoy waits
+// for the answer.
+func TestRelayWayIsMute(t *testing.T) {
+	inHolding(t, heldOn, nil, func(h *holding) {
+		defer h.srv.fetch.Close()
+		begun := time.Now()
+		h.stream("GET", "/").leave() // runs inline
+		if d := time.Since(begun); d != reachWithin {
+			t.Errorf("after %v, want %v", d, reachWithin)
+		}
+	}, func(o *Options) {
+		var err error
+		o.Fetch, err = upstream.New(upstream.Options{Dial: func(ctx context.Context) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
 	})
 }

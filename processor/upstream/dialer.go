@@ -174,6 +174,11 @@ func parseURL(s string) (network, address string, err error) {
 	return "tcp", u.Host, nil
 }
 
+// Reach makes sure that there is a connection to Envoy, which costs nothing where
+// there is one. The error says that a Fetch would not get there; whose fault that is
+// if ctx has ended, the caller knows.
+func (d *Dialer) Reach(ctx context.Context) error { return d.pool.reach(ctx) }
+
 // maxTries bounds the connections on which a request is tried that does not get
 // away: one may close, or be told to go away, between the choice and the use.
 const maxTries = 3

@@ -131,6 +131,33 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 	}
 }
 
+// reach returns when there is a connection, or says why there is none.
+func (p *pool) reach(ctx context.Context) error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return &LocalError{Cancelled, ErrClosed}
+	}
+	if slices.ContainsFunc(p.conns, func(c *conn) bool { return c.Err() == nil && c.Available() > 0 }) {
+		p.mu.Unlock()
+		return nil
+	}
+	p.dial()
+	d := p.under
+	p.mu.Unlock()
+	var err error
+	select {
+	case <-d.done:
+		err = d.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return &PeerError{Cause: Refused, Unprocessed: true, Err: err}
+	}
+	return nil
+}
+
 // reserve takes a stream on the connection that carries the fewest, and returns
 // how many it carries now and how many connections could have been taken. mu is
 // held.
