@@ -75,7 +75,7 @@ func TestImmediate(t *testing.T) {
 			w.WriteHeader(http.StatusNoContent) // it was the end
 			return
 		}
-		time.Sleep(time.Minute) // the first bytes may be late
+		elapse(time.Minute) // the first bytes may be late
 		w.Header().Set("X-Origin", "1")
 		beginEvents(w)
 		say(w, "id: 1\ndata: a\n\nid: 2\nda")

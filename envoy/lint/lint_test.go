@@ -107,7 +107,7 @@ func TestExamplesBelongToRules(t *testing.T) {
 // every variant, and so are the examples.
 func TestOurOwnIsClean(t *testing.T) {
 	var files []string
-	for _, glob := range []string{"../testdata/*.yaml", "../../examples/*/envoy.yaml"} {
+	for _, glob := range []string{"../testdata/*.yaml", "../../examples/compose/envoy.yaml", "../../examples/*/envoy-bootstrap.yaml"} {
 		found, err := filepath.Glob(glob)
 		if err != nil || len(found) == 0 {
 			t.Fatal("no configurations of ours in", glob, err)
