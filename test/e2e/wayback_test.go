@@ -179,9 +179,12 @@ func TestPassesAndTicketsThatDoNotHold(t *testing.T) {
 		ticket string
 		status int
 	}{
-		{"", http.StatusForbidden}, {"forged", http.StatusForbidden}, {sign(long, pass.Ticket), http.StatusForbidden},
+		{"", http.StatusForbidden},
+		{"forged", http.StatusForbidden},
+		{sign(long, pass.Ticket), http.StatusForbidden},
 		{sign(time.Now(), pass.Pass), http.StatusForbidden},
-		{once, http.StatusOK}, {once, http.StatusForbidden},
+		{once, http.StatusOK},
+		{once, http.StatusForbidden},
 	} {
 		req := harness.Request{Header: []string{pass.TicketHeader, c.ticket}}.For(t, "http://"+relay+claims.Path)
 		req.Host = claims.Authority
