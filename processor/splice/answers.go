@@ -66,7 +66,7 @@ func (m *Machine) takeOver(now time.Time) {
 	// The same request once more: its answer is the answer to the client.
 	m.cursor.restart(m.acked)
 	if m.window.len() > 0 && m.policy.drops() && !m.policy.byIDAlone() {
-		m.overlap.begin()
+		m.overlap.begin(&m.window)
 	}
 }
 

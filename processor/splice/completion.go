@@ -129,15 +129,19 @@ const keepData = 4 << 10
 
 // blockDispatched takes in a block. A repeat counts too: the client has it.
 func (c *completionState) blockDispatched(ev *sse.Event) {
-	if c.reached {
-		return
+	if !c.reached && c.wouldReach(ev) {
+		c.reached, c.data = true, nil
 	}
+}
+
+// wouldReach reports whether a block is one that marks the end.
+func (c *completionState) wouldReach(ev *sse.Event) bool {
 	for i := range c.markers {
 		if c.matches(&c.markers[i], ev) {
-			c.reached, c.data = true, nil
-			return
+			return true
 		}
 	}
+	return false
 }
 
 func (c *completionState) matches(k *marker, ev *sse.Event) bool {

@@ -139,7 +139,9 @@ func (m *Machine) fragmentArrived(ev *sse.Event) fate {
 func (m *Machine) largeEnded(ev *sse.Event) fate {
 	if m.proof != nil && m.proof.skipping {
 		m.proof.skipping = false
-		m.ended, m.large = true, nil
+		m.ended = true
+		m.largePlaced(ev)
+		m.large = nil
 		if m.tracked(ev) {
 			m.countRepeats(1)
 		}
@@ -147,10 +149,10 @@ func (m *Machine) largeEnded(ev *sse.Event) fate {
 	}
 	m.oversize = false
 	m.blockEnded(ev)
-	m.large = nil
 	if id, _ := m.identify(ev); m.proof != nil && len(id) > 0 {
 		m.compared() // it was new, as could be seen before its id came
 	}
+	m.large = nil
 	return forwarded
 }
 

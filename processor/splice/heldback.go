@@ -120,6 +120,7 @@ func (m *Machine) releaseHeld() {
 // nothingRepeated takes in that an event without an id is new. The origin does not
 // repeat such events, so those in the window that would come next will not come.
 func (m *Machine) nothingRepeated() {
+	m.numberUnread()
 	if p := m.proof; !p.inOverlap() {
 		p.next, p.beyond = p.end, true
 	}

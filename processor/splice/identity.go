@@ -109,7 +109,7 @@ func (m *Machine) clientReturned(s *State) {
 	m.window.load(s.Window[:at+1])
 	m.trust.adopt(s.Trust, m.acked, at+1)
 	if !alone && (severalNames(s.Window) || isNumber(m.acked)) {
-		m.overlap.begin()
+		m.overlap.begin(&m.window)
 	}
 }
 
@@ -140,8 +140,11 @@ func (m *Machine) identify(ev *sse.Event) (id []byte, named bool) {
 	switch {
 	case m.identity == nil:
 		return ev.ID, ev.HasID
+	case ev.Part != sse.Whole && ev.HasID:
+		return ev.ID, true
 	case ev.Part != sse.Whole:
-		return nil, false // its data is not there to be looked into
+		id = m.largeID()
+		return id, len(id) > 0
 	}
 	// A copy, because what the function does with it is not known: the event of
 	// every other stream would have to be allocated for it.
@@ -201,15 +204,24 @@ func (m *Machine) eventSeen(ev *sse.Event, id []byte, named bool) (repeat bool) 
 // recognised between its neighbours. Streams without ids have no places to
 // return to and are not tracked.
 func (m *Machine) namelessSeen(ev *sse.Event) (repeat bool) {
+	m.numberUnread()
 	if !m.tracksNameless() {
 		return false
 	}
 	e := m.entry(ev, nil)
-	if m.overlap.active {
-		return ev.Part == sse.Whole && m.overlap.eventNameless(&m.window, e)
+	if m.overlap.active && ev.Part == sse.Whole {
+		return m.overlap.eventNameless(&m.window, e)
 	}
 	m.window.append(e)
 	return false
+}
+
+// numberUnread takes in an event of which nobody could read what it is known by: the
+// next one's number does not follow that of the one before it.
+func (m *Machine) numberUnread() {
+	if m.identity != nil {
+		m.counter.broken = true
+	}
 }
 
 func (m *Machine) tracksNameless() bool {

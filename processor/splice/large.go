@@ -1,6 +1,7 @@
 package splice
 
 import (
+	"bytes"
 	"slices"
 
 	"holdfast/processor/sse"
@@ -65,20 +66,39 @@ func (m *Machine) largeKnown() fate {
 	if len(id) > 0 {
 		return m.namedContinues(id, e)
 	}
-	p, h := m.proof, &m.proof.held
-	lost := !p.placed && !p.beyond
+	p, h, kept := m.proof, &m.proof.held, m.keptTail()
 	switch {
 	case len(h.run) == 0 && p.next < p.end && p.next >= m.window.gone && m.sameContent(p.next, e):
 		p.next++
 		return m.repeated() // exactly what comes next
 	case !p.placed && (p.suspects > 0 || p.inOverlap()):
 		return m.suspected(nil)
-	case p.inOverlap(), m.contentKnown(e), h.early() && (m.endStands() || lost && !m.windowWhole()):
-		return m.unproven(nil) // it may be what the client has, and there is no waiting
+	case m.mayBeKnown(e):
+		return m.unproven(nil)
+	case len(kept) > 0 && m.windowWhole() && bytes.HasPrefix(m.large, kept):
+		// The one that broke off before.
+	case h.early() && (m.endStands() || !p.placed && !p.beyond && !m.windowWhole()):
+		return m.unproven(nil) // there is no waiting until something tells
+	case p.placed && p.inOverlap():
+		m.resume.dropTail()
+		return forwarded // said in between, to whoever is connected
 	}
 	m.releaseHeld()
 	m.nothingRepeated()
 	return forwarded
+}
+
+// largePlaced takes in the end of such an event that was left out: if its id came too
+// late to tell, it tells now where in the replay this is.
+func (m *Machine) largePlaced(ev *sse.Event) {
+	id, _ := m.identify(ev)
+	if len(id) == 0 || m.proof.placed {
+		return
+	}
+	if i := m.place(id); i >= 0 {
+		p := m.proof
+		p.placed, p.beyond, p.suspects, p.next = true, false, 0, m.window.gone+uint64(i)+1
+	}
 }
 
 // sameContent reports whether the entry at a position has this content. The event's
@@ -88,11 +108,16 @@ func (m *Machine) sameContent(pos, e uint64) bool {
 	return at == e || !m.policy.byIDAlone() && (at^e)&^nameMask == 0
 }
 
-// contentKnown reports whether the client has an event with this content, as far as
-// anybody knows.
-func (m *Machine) contentKnown(e uint64) bool {
+// mayBeKnown reports whether it looks as if the client had an event with this
+// content, at another place than the one that comes next.
+func (m *Machine) mayBeKnown(e uint64) bool {
+	p := m.proof
 	for i := range m.window.len() {
-		if m.policy.byIDAlone() && m.window.at(i)&nameMask != 0 || m.sameContent(m.window.gone+uint64(i), e) {
+		if m.policy.byIDAlone() && m.window.at(i)&nameMask != 0 {
+			if p.inOverlap() || !p.placed && !p.beyond {
+				return true // whose content nobody knows
+			}
+		} else if m.sameContent(m.window.gone+uint64(i), e) {
 			return true
 		}
 	}
@@ -101,19 +126,26 @@ func (m *Machine) contentKnown(e uint64) bool {
 
 // largeID returns the id of an event, if that is within its beginning.
 func (m *Machine) largeID() []byte {
-	if m.identity != nil {
-		return nil
-	}
-	lines := m.large
+	lines, rest := m.large, []byte(nil)
 	for len(lines) > 0 && lines[len(lines)-1] != '\n' && lines[len(lines)-1] != '\r' {
 		lines = lines[:len(lines)-1]
 	}
-	s := sse.NewScanner(len(lines) + 8)
-	s.Feed(append(slices.Clip(lines), "\n\n"...))
+	if rest = m.large[len(lines):]; m.identity == nil || !bytes.HasPrefix(rest, []byte("data:")) {
+		rest = nil
+	}
+	// What its data begin with may name it, up to the last comma: behind that, a number
+	// may not be whole.
+	rest = rest[:bytes.LastIndexByte(rest, ',')+1]
+	s := sse.NewScanner(len(m.large) + 8)
+	s.Feed(slices.Concat(lines, rest, []byte("\n\n")))
 	for {
 		ev, ok := s.Next()
-		if !ok || ev.Part == sse.Whole {
-			return ev.ID
+		switch {
+		case !ok:
+			return nil
+		case ev.Part == sse.Whole:
+			id, _ := m.identify(&ev)
+			return id
 		}
 	}
 }

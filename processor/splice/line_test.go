@@ -174,6 +174,9 @@ func TestLine(t *testing.T) {
 func playLine(t *rapid.T, scheme string) {
 	o := &origin{scheme: scheme, eol: rapid.SampledFrom([]string{"\n", "\r\n", "\r"}).Draw(t, "line ends")}
 	l := &line{policy: Policy{Window: rapid.SampledFrom([]int{0, 0, 3, 8}).Draw(t, "window")}}
+	if scheme == "cycle" && l.policy.Window == 3 {
+		l.policy.Window = 4 // a window that is shorter than the cycle never sees an id come again
+	}
 	c := &lineClient{has: map[int]int{}, placed: -1}
 	sound := slices.Contains(upright(), scheme)
 

@@ -309,7 +309,7 @@ func (m *Machine) endAsUpstream(c Cause) {
 		}
 		m.out.insert(m.Held())
 	case c == CleanEnd && m.reachesMarker():
-		m.out.insert(m.tail())
+		m.out.insert(m.rest(m.tail()))
 	case c == CleanEnd:
 		m.endProof()
 		m.out.insert(m.keptTail())
@@ -340,8 +340,7 @@ func (m *Machine) endAsUpstream(c Cause) {
 // reachesMarker reports whether the unfinished event of an attempt is the one that
 // marks the end.
 func (m *Machine) reachesMarker() bool {
-	p := m.proof
-	return (p == nil || p.placed && !p.inOverlap()) && m.complete()
+	return (m.proof == nil || len(m.rest(m.tail())) > 0) && m.complete()
 }
 
 // complete reports whether a clean end at this point is the origin's real end.
@@ -466,6 +465,8 @@ func (m *Machine) drainAsked(now, by time.Time) {
 		m.drainExpired()
 	case m.drain.atBoundary() && m.clientHasBegun() && !m.passing && !m.oversize && len(m.scanner.Held()) == 0:
 		m.closeDrained(false)
+	case m.drain.atBoundary() && !m.resume.over:
+		m.searchStops()
 	}
 }
 

@@ -76,7 +76,7 @@ func (m *Machine) proofBegins(now time.Time) {
 		question: m.resume.clean,
 	}
 	m.proof.held.begin(now)
-	m.overlap.end()
+	m.overlap.stop()
 }
 
 // inOverlap reports whether an event with an id that the client has is to come.
@@ -90,6 +90,11 @@ func (m *Machine) continues(ev *sse.Event, id []byte) fate {
 		return m.namedContinues(id, m.entry(ev, id))
 	case !m.tracked(ev):
 		return m.saidBetween(ev)
+	case !m.proof.inOverlap() && m.proof.suspects == 0 && m.done.wouldReach(ev):
+		// The end, which the client would know if it had it.
+		m.releaseHeld()
+		m.nothingRepeated()
+		return forwarded
 	}
 	return m.namelessContinues(ev)
 }

@@ -1,6 +1,7 @@
 package splice
 
 import (
+	"bytes"
 	"time"
 
 	"holdfast/processor/sse"
@@ -299,6 +300,7 @@ func (m *Machine) rest(tail []byte) []byte {
 
 // tailIsNew reports whether the unfinished event at the end of an unproven attempt
 // is one that the client does not have, if anybody takes it for an event at all.
+// One without an id is told by where it is, as if it were whole.
 func (m *Machine) tailIsNew(tail []byte) bool {
 	s := sse.NewScanner(len(tail) + 8)
 	s.Feed(tail)
@@ -307,12 +309,22 @@ func (m *Machine) tailIsNew(tail []byte) bool {
 	for {
 		ev, ok := s.Next()
 		if !ok {
-			return false
+			break
 		}
 		if id, _ := m.identify(&ev); len(id) > 0 {
 			return m.place(id) < 0
 		}
 	}
+	p, kept := m.proof, m.keptTail()
+	switch {
+	case len(p.held.run) > 0, m.marked() && m.complete():
+		return true // it comes behind others that are new, or is the end, which the client would know
+	case p.next < p.end:
+		return false // it may become what comes next
+	case p.placed, p.beyond, len(kept) > 0 && bytes.HasPrefix(tail, kept):
+		return true // or it is the one that broke off before
+	}
+	return !m.nameless
 }
 
 // searchFailed takes in that no other attempt is to be had. If all that led to the
@@ -384,6 +396,17 @@ func (m *Machine) progressMade(now time.Time) {
 			m.noteResult(ResultResumed, took)
 		}
 		r.proven = true
+	}
+	r.settle(m.policy.holdFor())
+}
+
+// searchStops gives the search up, because the stream is to end where it is.
+func (m *Machine) searchStops() {
+	r := &m.resume
+	if r.dialling {
+		r.dialling = false
+		m.cancel(r.next)
+		m.noteResult(ResultAbandoned, 0)
 	}
 	r.settle(m.policy.holdFor())
 }

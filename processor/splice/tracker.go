@@ -132,6 +132,17 @@ func (t *tracker) put(e uint64) {
 	t.n++
 }
 
+// dropNewest takes the n newest entries back, none of which has a name.
+func (t *tracker) dropNewest(n int) {
+	for range n {
+		if t.next == 0 {
+			t.next = uint16(len(t.ring))
+		}
+		t.next--
+		t.n--
+	}
+}
+
 func (t *tracker) grow() {
 	size := min(max(trackerFirst, 2*len(t.ring)), int(t.limit))
 	heads := trackerFirst
