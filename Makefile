@@ -90,7 +90,7 @@ race: build envoy old-envoy ## Run all tests with the race detector, in the prog
 	HOLDFAST_BIN=$(CURDIR)/bin/race/holdfast $(GO) test -count=1 $(E2E)
 
 .PHONY: sim
-sim: ## Play SIM_RUNS random schedules against the whole processor in virtual time (SIM_SEED=n: play one, and show it)
+sim: ## Play SIM_RUNS random schedules against the whole processor in virtual time from SIM_FROM (SIM_SEED=n: play one, and show it)
 	@SIM_RUNS=$(SIM_RUNS) SIM_SEED=$(SIM_SEED) $(GO) test -count=1 -timeout 4h -v -run '^TestSchedules$$' ./test/sim | grep -v '^=== \|^ *--- PASS'
 
 .PHONY: fuzz

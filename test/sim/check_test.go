@@ -31,11 +31,21 @@ func (w *world) check() {
 				continue
 			}
 			v.checkAnswer()
-			if v.held() {
-				held = append(held, v)
-			} else {
+			switch {
+			case !v.held():
 				v.checkPlain()
+			case f.Kept:
+				v.checkKept()
+			case v.struck():
+				v.checkBytes()
+				v.checkRun()
+				v.checkStruck()
+			default:
+				held = append(held, v)
 			}
+		}
+		if f.Kept {
+			continue // streams and connections are not the same
 		}
 		said := ends[f.path()]
 		// Those who have left may have seen any end, so they come last.
@@ -67,10 +77,11 @@ func (w *world) check() {
 	w.checkRest()
 }
 
-// unseen is how many of a feed's clients have left before there was an answer.
+// unseen is how many of a feed's clients have left before there was an answer, or have
+// lost their processor, which may have told of their end before.
 func (w *world) unseen(f *feed) (n int) {
 	for _, v := range w.visits {
-		if v.feed == f && v.status == 0 {
+		if v.feed == f && (v.status == 0 || v.struck()) {
 			n++
 		}
 	}
@@ -81,7 +92,7 @@ func (w *world) unseen(f *feed) (n int) {
 // the way. It is told of while the client is there, unless a slow store holds it up.
 func (v *visiting) find(said []outcome, held []*visiting) int {
 	late := time.Duration(0)
-	if v.w.store.struck.Load() {
+	if v.w.unsteady() {
 		late = time.Second
 	}
 	first := -1
@@ -101,7 +112,7 @@ func (v *visiting) find(said []outcome, held []*visiting) int {
 // outcomes are the ends of streams by path, in their order.
 func (w *world) outcomes() map[string][]outcome {
 	all := map[string][]outcome{}
-	for _, l := range w.logs.All() {
+	for _, l := range w.said() {
 		if l.Level >= zapcore.ErrorLevel && strings.Contains(l.Message, "fault") {
 			w.fail("%s: %v", l.Message, l.ContextMap())
 		}
@@ -192,7 +203,7 @@ func (v *visiting) checkBytes() {
 // checkHeartbeats: they are between blocks and nowhere else.
 func (v *visiting) checkHeartbeats() {
 	got := string(v.got)
-	if v.feed.Policy.Heartbeat == 0 || v.feed.Policy.Mode == "observe" {
+	if v.policy.Heartbeat == 0 || v.policy.Mode == "observe" {
 		if strings.Contains(got, heartbeat) {
 			v.w.fail("%s: a heartbeat that nobody wants", v.name)
 		}
@@ -213,7 +224,7 @@ func (v *visiting) checkHeartbeats() {
 
 // checkUntouched: with no failure, the bytes are the origin's.
 func (v *visiting) checkUntouched(heard string) {
-	if len(v.seen.attempts) == 0 || v.hasCursor && v.feed.Policy.Mode != "observe" {
+	if len(v.seen.attempts) == 0 || v.hasCursor && v.policy.Mode != "observe" {
 		return // repeats may have been left out
 	}
 	a := v.seen.attempts[0]
@@ -222,7 +233,7 @@ func (v *visiting) checkUntouched(heard string) {
 			return
 		}
 	}
-	if a.plan.Answer.broken() || v.feed.Policy.Dedup == "always" {
+	if a.plan.Answer.broken() || v.policy.Dedup == "always" {
 		return
 	}
 	wrote := a.wrote.String()
@@ -287,7 +298,7 @@ func (v *visiting) checkRun() {
 
 func (v *visiting) position() (used, total int, wrong string) {
 	f := v.feed
-	if f.Policy.Dedup == "always" && !f.Log.Kind.trusty() || v.skipped() {
+	if v.policy.Dedup == "always" && !f.Log.Kind.trusty() || v.skipped() {
 		return 0, 0, ""
 	}
 	log, at := f.events()
@@ -327,7 +338,7 @@ func (v *visiting) believed() bool {
 	for _, a := range v.seen.attempts {
 		early = a.end == "early" || early && !a.fresh
 	}
-	return early && len(v.feed.Policy.CompleteWhen) == 0
+	return early && len(v.policy.CompleteWhen) == 0
 }
 
 // skipped says whether the origin has left out events that it had. Only of a
@@ -370,7 +381,7 @@ func (v *visiting) strict() bool {
 	if !v.hasCursor {
 		return true
 	}
-	if v.via() == letGo || v.w.store.struck.Load() || f.Policy.Dedup == "off" || f.Policy.Mode == "observe" || len(f.Twin) > 0 || f.Policy.Replay.Events < 64 || f.Method == http.MethodPost {
+	if v.via() == letGo || v.w.unsteady() || v.policy.Dedup == "off" || v.policy.Mode == "observe" || len(f.Twin) > 0 || v.policy.Replay.Events < 64 || v.afterCrash() || f.Method == http.MethodPost {
 		return false
 	}
 	ids := 0
@@ -379,7 +390,7 @@ func (v *visiting) strict() bool {
 			ids++
 		}
 	}
-	if f.untracked() {
+	if v.untracked() {
 		return false
 	}
 	for _, e := range f.Log.Entries {
@@ -391,8 +402,8 @@ func (v *visiting) strict() bool {
 		if u == v {
 			break
 		}
-		if u.feed == f && !u.held() && len(u.got) > 0 {
-			return false // what went by unwatched, nobody knows
+		if u.feed == f && (!u.held() && len(u.got) > 0 || u.policy != v.policy) {
+			return false // what went by unwatched, or was watched in another way, nobody knows
 		}
 	}
 	return ids > 1
@@ -400,15 +411,14 @@ func (v *visiting) strict() bool {
 
 // untracked says whether the log has blocks that dedup: always does not drop: those
 // that are no event.
-func (f *feed) untracked() bool {
-	return f.Policy.Dedup == "always" && slices.ContainsFunc(f.Log.Entries, func(e entry) bool {
+func (v *visiting) untracked() bool {
+	return v.policy.Dedup == "always" && slices.ContainsFunc(v.feed.Log.Entries, func(e entry) bool {
 		return e.named() && !strings.Contains(e.Text, "data")
 	})
 }
 
 // checkEnd: the end that the client saw, and what is said of it, are true.
 func (v *visiting) checkEnd(o outcome) {
-	f := v.feed
 	wrong := func(format string, args ...any) {
 		args = append([]any{v.name, o.mode, o.name, v.end}, args...)
 		v.w.fail("%s: %s %s, the client saw %s: "+format, args...)
@@ -422,11 +432,9 @@ func (v *visiting) checkEnd(o outcome) {
 	if !v.possible(o) {
 		wrong("it cannot be both")
 	}
-	_, rest := read(v.heard())
 	switch o.name {
 	case "complete", "resumed":
-		all := v.reached && rest == "" || f.Log.Marked && v.marked()
-		if v.end == ended && (!all || !f.Log.Ends && !f.Log.Marked) && f.Log.Kind.trusty() && !v.believed() {
+		if !v.whole() {
 			wrong("but that was not all")
 		}
 		if o.name == "resumed" && len(v.seen.attempts) < 2 {
@@ -448,8 +456,24 @@ func (v *visiting) checkEnd(o outcome) {
 	case "passed":
 		wrong("why?")
 	}
-	if v.end == stayed && v.feed.resumable() {
+	if v.end == stayed && v.resumable() {
 		v.checkAlive(wrong)
+	}
+}
+
+// whole says whether a clean end was that of the origin.
+func (v *visiting) whole() bool {
+	_, rest := read(v.heard())
+	f := v.feed
+	all := v.reached && rest == "" || f.Log.Marked && v.marked()
+	return v.end != ended || all && (f.Log.Ends || f.Log.Marked) || !f.Log.Kind.trusty() || v.believed()
+}
+
+// checkStruck: of a processor that was killed, nothing is known but what its clients
+// have seen. None of them has seen a clean end that was none.
+func (v *visiting) checkStruck() {
+	if !v.whole() {
+		v.w.fail("%s: its processor was killed, and its client saw a clean end", v.name)
 	}
 }
 
@@ -477,7 +501,7 @@ func (v *visiting) checkAlive(wrong func(string, ...any)) {
 	switch {
 	case v.reached, v.excuse(v.overAt) != "":
 	case last.plan.Answer == serves && (last.plan.End == stalls || last.plan.End == hums) &&
-		(v.feed.Policy.Health.IdleTimeout == 0 || v.overAt-last.at < 80*v.feed.Policy.Health.IdleTimeout.Std()):
+		(v.policy.Health.IdleTimeout == 0 || v.overAt-last.at < 80*v.policy.Health.IdleTimeout.Std()):
 	default:
 		wrong("it has waited in vain")
 	}
@@ -486,9 +510,9 @@ func (v *visiting) checkAlive(wrong func(string, ...any)) {
 // horizon is how long a client stays that has nothing else in mind: until
 // everything has happened, and long enough to find out that something is wrong.
 func (w *world) horizon(v *visiting) time.Duration {
-	d := 10 * time.Minute
+	d := 10*time.Minute + 619*time.Microsecond // never in the instant of anything else
 	for _, e := range v.feed.Log.Entries {
-		d = max(d, e.At-v.began+10*time.Minute)
+		d = max(d, e.At-v.began+10*time.Minute+619*time.Microsecond)
 		if v.visit.Read > 0 {
 			d += time.Duration(len(e.Text)/v.visit.Read+1) * v.visit.Every
 		}

@@ -9,12 +9,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"holdfast/processor/config"
 )
 
 // visiting is one connection of a client, and what came of it.
 type visiting struct {
 	w      *world
 	feed   *feed
+	policy *config.PolicyConfig // the one that it began under
 	visit  *visit
 	name   string // for people: feed, client, visit
 	number int
@@ -75,7 +78,12 @@ func (v *visiting) via() string {
 }
 
 // path of a feed; those of its clients are the same.
-func (f *feed) path() string { return f.Policy.Match.PathPrefix + "events" }
+func (f *feed) path() string {
+	if f.Protocol == responses {
+		return f.Policy.Match.PathPrefix + "v1/responses"
+	}
+	return f.Policy.Match.PathPrefix + "events"
+}
 
 // authority of all requests.
 const authority = "example.test"
@@ -89,9 +97,14 @@ func (w *world) attend(f *feed, number int, visits []visit) {
 		return
 	}
 	cursor := ""
+	var place clientPlace // if the feed is kept
 	for i := range visits {
 		v := &visiting{w: w, feed: f, visit: &visits[i], name: fmt.Sprintf("%s.%d", who, i), number: i, who: who}
-		if !v.visit.Forgets && cursor != "" {
+		switch {
+		case v.visit.Forgets:
+		case f.Kept && place.cursor != "":
+			v.cursor, v.hasCursor, v.from = place.cursor, true, place.from
+		case !f.Kept && cursor != "":
 			v.cursor, v.hasCursor = cursor, true
 			for j, e := range f.Log.Entries {
 				if e.ID == cursor {
@@ -104,6 +117,7 @@ func (w *world) attend(f *feed, number int, visits []visit) {
 		}
 		w.add(v)
 		v.go_()
+		place = v.keepPlace(place)
 		if id, ok := lastID(v.heard()); ok {
 			cursor = id
 		} else if v.visit.Forgets {
@@ -116,8 +130,8 @@ func (w *world) attend(f *feed, number int, visits []visit) {
 func (v *visiting) go_() {
 	ctx, leave := context.WithCancel(v.w.ctx)
 	defer leave()
-	v.began = v.w.now()
-	v.w.note(v.name, "%s, cursor %q", v.feed.Method, v.cursor)
+	v.began, v.policy = v.w.now(), v.w.policy(v.feed)
+	v.w.note(v.name, "%s, cursor %q", v.method(), v.cursor)
 	var mine atomic.Bool // it was the client's own plan to leave
 	stay := v.w.horizon(v)
 	if v.visit.LeaveIn > 0 && v.visit.LeaveIn < stay {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -8,7 +9,7 @@ import (
 
 // excuse says why a stream of this feed may be cut; empty: there is no reason.
 func (v *visiting) excuse(at time.Duration) string {
-	f, p := v.feed, &v.feed.Policy
+	f, p := v.feed, v.policy
 	got := events(v.heard())
 	named := slices.ContainsFunc(got, func(b block) bool { return b.hasID })
 	nameless := slices.ContainsFunc(f.Log.Entries, func(e entry) bool { return e.ID == "" && !e.Idle })
@@ -17,7 +18,7 @@ func (v *visiting) excuse(at time.Duration) string {
 	first := attempts[0]
 	inline := v.via() == "inline"
 	switch {
-	case !f.resumable():
+	case !v.resumable():
 		return "it cannot be resumed"
 	case inline && first.end != "done" && first.end != "early" && first.end != "":
 		return "Envoy resets its client"
@@ -25,6 +26,8 @@ func (v *visiting) excuse(at time.Duration) string {
 		return "Envoy's response brought no cursor"
 	case !named && len(got) > 0:
 		return "no cursor"
+	case len(got) == 0 && v.method() != http.MethodGet:
+		return "it is not to be made again"
 	case slices.ContainsFunc(f.Log.Entries[:v.from], func(e entry) bool {
 		return slices.ContainsFunc(got, func(b block) bool { return same(b, e) })
 	}):

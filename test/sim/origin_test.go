@@ -58,6 +58,9 @@ type attempt struct {
 	endedAt time.Duration
 }
 
+// who is the request in a transcript.
+func (a *attempt) who(v *visiting) string { return fmt.Sprintf("%s request %d", v.name, a.n) }
+
 type connKey struct{}
 
 func newOrigin(w *world) *origin {
@@ -116,26 +119,33 @@ const postBody = `{"stream":true}`
 func (o *origin) admit(v *visiting, r *http.Request) *attempt {
 	v.seen.mu.Lock()
 	defer v.seen.mu.Unlock()
-	cursor, has := r.Header.Get("Last-Event-Id"), r.Header["Last-Event-Id"] != nil
+	cursor, has := v.admitRest(r)
 	a := &attempt{n: len(v.seen.attempts), at: o.w.now(), cursor: cursor}
 	v.seen.attempts = append(v.seen.attempts, a)
 	if a.n < len(v.visit.Attempts) {
 		a.plan = v.visit.Attempts[a.n]
 	}
-	o.w.note(v.name, "request %d, cursor %q", a.n, cursor)
+	o.w.note(a.who(v), "comes, cursor %q", cursor)
+	own, ownHas := v.asked()
 	switch {
-	case a.n == 0 && (cursor != v.cursor || has != v.hasCursor):
-		o.w.fail("%s: the client's Last-Event-ID is %q (%v), the origin got %q (%v)", v.name, v.cursor, v.hasCursor, cursor, has)
-	case a.n > 0 && !v.feed.askable() && !v.mayAskAnew(cursor):
+	case v.feed.Kept && (v.mayFail() || o.w.isDraining()):
+		// With nobody to read it, the origin gets the client's own.
+	case a.n == 0 && (cursor != own || has != ownHas):
+		o.w.fail("%s: the client's Last-Event-ID is %q (%v), the origin got %q (%v)", v.name, own, ownHas, cursor, has)
+	case a.n > 0 && v.mayFail():
+		// Where a processor dies before it has answered, Envoy makes the request itself.
+	case a.n > 0 && !v.askable() && !v.mayAskAnew(cursor):
 		o.w.fail("%s: asked again, where nothing can be resumed", v.name)
 	case a.n > 0 && r.Method != http.MethodGet:
 		o.w.fail("%s: %s is not to be repeated", v.name, r.Method)
-	case a.n > 0 && cursor != v.cursor && !v.wasSent(cursor):
+	case a.n > 0 && cursor != own && !v.wasSent(cursor):
 		o.w.fail("%s: asked for what comes after %q, which was never sent", v.name, cursor)
-	case v.isOver() && o.w.now() > v.overAt+time.Millisecond:
+	case a.n > 0 && v.answered():
+		o.w.fail("%s: asked again, behind the answer", v.name)
+	case v.policy.Detach == 0 && v.isOver() && o.w.now() > v.overAt+time.Millisecond:
 		o.w.fail("%s: a request after its client has left", v.name)
 	}
-	if got := r.Header.Get("Accept-Encoding"); got != "identity" && v.via() != "plain" && v.feed.Policy.Mode != "observe" {
+	if got := r.Header.Get("Accept-Encoding"); got != "identity" && v.via() != "plain" && v.policy.Mode != "observe" {
 		o.w.fail("%s: accept-encoding %q", v.name, got)
 	}
 	if got := r.Header.Get("Authorization"); got != "Bearer "+v.who {
@@ -150,7 +160,7 @@ func (o *origin) admit(v *visiting, r *http.Request) *attempt {
 // mayAskAnew says whether the client has nothing yet, and its request may be made
 // once more.
 func (v *visiting) mayAskAnew(cursor string) bool {
-	if cursor != v.cursor || v.feed.Method != http.MethodGet {
+	if own, _ := v.asked(); cursor != own || v.method() != http.MethodGet {
 		return false
 	}
 	last := v.seen.attempts[len(v.seen.attempts)-2]
@@ -184,7 +194,7 @@ func (s *serving) over() {
 	}
 	s.a.endedAt = s.o.w.now()
 	s.v.seen.mu.Unlock()
-	s.o.w.note(s.v.name, "request %d: %s after %d bytes", s.a.n, s.a.end, s.a.wrote.Len())
+	s.o.w.note(s.a.who(s.v), "%s after %d bytes", s.a.end, s.a.wrote.Len())
 	if p != nil {
 		panic(p)
 	}
@@ -256,7 +266,7 @@ func (s *serving) kill() {
 
 // mayStop says whether it is true that there is no more, or can be seen not to be.
 func (s *serving) mayStop() bool {
-	if s.a.n == 0 || len(s.v.feed.Policy.CompleteWhen) > 0 {
+	if s.a.n == 0 || len(s.v.policy.CompleteWhen) > 0 {
 		return true
 	}
 	return s.position() == len(s.v.feed.Log.Entries) && s.v.feed.Log.Ends
@@ -265,7 +275,7 @@ func (s *serving) mayStop() bool {
 // position is where in the log the request's answer begins.
 func (s *serving) position() int {
 	entries := s.v.feed.Log.Entries
-	if s.a.cursor == "" || s.v.feed.Method == http.MethodPost {
+	if s.a.cursor == "" || s.r.Method == http.MethodPost {
 		return 0
 	}
 	for i, e := range slices.Backward(entries) {
@@ -280,9 +290,10 @@ func (s *serving) position() int {
 func (s *serving) from() (log []entry, at int) {
 	log, at = s.v.feed.Log.Entries, s.position()
 	p := &s.a.plan
-	again := s.a.n > 0 && s.a.cursor != s.v.cursor // what would be the answer to a client's own request is no lie
+	own, _ := s.v.asked()
+	again := s.a.n > 0 && s.a.cursor != own // what would be the answer to a client's own request is no lie
 	switch {
-	case again && (p.Lapse == another && s.v.feed.Policy.Dedup != "always" || s.v.feed.Log.Kind == restarting):
+	case again && (p.Lapse == another && s.v.policy.Dedup != "always" || s.v.feed.Log.Kind == restarting):
 		log, at = elsewhere(log), 0
 	case !s.v.feed.Log.Kind.trusty():
 		at = 0 // it does not look at cursors
@@ -295,7 +306,7 @@ func (s *serving) from() (log []entry, at int) {
 		for at < len(log) && log[at].ID == "" {
 			at++
 		}
-	case s.a.cursor == "":
+	case s.a.cursor == "", s.v.feed.Kept && !again:
 	case p.Replay < 0:
 		at = 0
 	default:
@@ -485,5 +496,5 @@ func (s *serving) mayEndEarly() bool {
 	if s.a.cut != nil && len(s.a.cut.Text) > int(s.o.w.s.Limits.EventBytes) {
 		return false
 	}
-	return len(s.v.feed.Policy.CompleteWhen) > 0 || s.v.feed.resumable() && s.a.fresh
+	return len(s.v.policy.CompleteWhen) > 0 || s.v.resumable() && s.a.fresh
 }

@@ -1,6 +1,10 @@
 package sim
 
-import "strings"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // block is what stands between two blank lines, as the standard has it: written
 // for this package and not shared with the processor, which is to be checked.
@@ -64,7 +68,13 @@ func (b *block) field(line string) {
 		if !strings.Contains(value, "\x00") {
 			b.id, b.hasID, b.empty = value, true, false
 		}
-	case "data", "event":
+	case "data":
+		b.empty = false
+		var n int
+		if _, err := fmt.Sscanf(value, `{"sequence_number":%d,`, &n); err == nil {
+			b.id, b.hasID = strconv.Itoa(n), true
+		}
+	case "event":
 		b.empty = false
 	}
 }

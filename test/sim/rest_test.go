@@ -1,6 +1,12 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
+
+// triesAgain are the reasons for which another host is asked.
+var triesAgain = []string{"first_event", "bad_status", "not_event_stream", "silence", "ejected"}
 
 // checkRest: nothing is left, and everything was counted once.
 func (w *world) checkRest() {
@@ -11,18 +17,23 @@ func (w *world) checkRest() {
 			}
 		}
 	}
-	if n := w.srv.Live().Len(); n != 0 {
-		w.fail("%d streams are still known", n)
+	for _, p := range w.procs {
+		if n := p.srv.Live().Len(); n != 0 {
+			w.fail("%d streams are still known", n)
+		}
+		if n := p.dialer.Stats().Live; n != 0 {
+			w.fail("%d fetches are open", n)
+		}
+		if !p.dead.Load() {
+			p.checkMetrics()
+		}
 	}
-	if n := w.dialer.Stats().Live; n != 0 {
-		w.fail("%d fetches are open", n)
-	}
-	w.checkMetrics()
 }
 
 // checkMetrics: each end is counted once, and each attempt comes to one thing.
-func (w *world) checkMetrics() {
-	families, err := w.reg.Gather()
+func (p *process) checkMetrics() {
+	w := p.w
+	families, err := p.reg.Gather()
 	if err != nil {
 		w.fail("metrics: %v", err)
 		return
@@ -47,11 +58,13 @@ func (w *world) checkMetrics() {
 			case "holdfast_resumes_total":
 				resumes += n
 			case "holdfast_envoy_retries_total":
-				retries += n
+				if !slices.Contains(triesAgain, label["reason"]) {
+					retries += n
+				}
 			}
 		}
 	}
-	for _, l := range w.logs.FilterMessage("stream ended").All() {
+	for _, l := range p.logs.FilterMessage("stream ended").All() {
 		m := l.ContextMap()
 		counted[fmt.Sprint(m["policy"], " ", m["mode"], " ", m["outcome"])]--
 	}

@@ -20,15 +20,25 @@ type schedule struct {
 	Feeds  []feed
 	Store  storeFaults
 	Drain  drain
+	Crash  crash
+	Tries  []hostTry
+	Reload time.Duration // when the feeds' second policies come into force; 0: never
 }
 
 // feed is an origin's log under a path of its own, and who reads it.
 type feed struct {
-	Policy  config.PolicyConfig
-	Method  string // of its requests
+	Policy config.PolicyConfig
+	Later  config.PolicyConfig // after a reload
+	Method string              // of its requests
+
+	Protocol   protocol
+	Revision   string // of MCP
+	Foreground bool   // a response of the Responses API that ends with its connection
+
 	Log     journal
 	Visits  []visit // connections of its first client, one after the other
 	Twin    []visit // those of a second one on the same line; empty: there is none
+	Kept    bool    // its clients come back to the processor's log
 	Session string  // session key of its clients; empty: none
 	Logged  bool    // Envoy's access log comes to the processor
 }
@@ -184,15 +194,21 @@ type drain struct {
 	At, Deadline, Spread time.Duration // At 0: never
 }
 
+// crash is the sudden death of the processor, and how long it is until another one
+// runs, with the same store.
+type crash struct {
+	At, Away time.Duration // At 0: never
+}
+
 // askable says whether the policy allows to ask again.
-func (f *feed) askable() bool {
-	p := &f.Policy
-	return f.Method == http.MethodGet && p.Resume != "none" && p.Mode != "observe" && p.Mode != "off" &&
+func (v *visiting) askable() bool {
+	p := v.policy
+	return v.repeats() && p.Resume != "none" && p.Mode != "observe" && p.Mode != "off" &&
 		p.Backoff.Retries > 0 && p.HoldFor > 0
 }
 
 // resumable says whether everything about a feed allows a resume.
-func (f *feed) resumable() bool { return f.askable() && f.Log.Kind.trusty() }
+func (v *visiting) resumable() bool { return v.askable() && v.feed.Log.Kind.trusty() }
 
 // String writes a schedule down, without what is as always.
 func (s *schedule) String() string {
@@ -200,12 +216,17 @@ func (s *schedule) String() string {
 	for i := range s.Feeds {
 		s.Feeds[i].write(&b, i)
 	}
-	fmt.Fprintf(&b, "limits %s\nstore %+v\ndrain %+v\nrandom %d\n", changes(s.Limits, config.Default().Limits), s.Store, s.Drain, s.Random)
+	for i, h := range s.Tries {
+		fmt.Fprintf(&b, "try %d %s\n", i, changes(h, hostTry{}))
+	}
+	fmt.Fprintf(&b, "limits %s\nstore %+v\ndrain %+v\ncrash %+v\nreload %v\nrandom %d\n",
+		changes(s.Limits, config.Default().Limits), s.Store, s.Drain, s.Crash, s.Reload, s.Random)
 	return b.String()
 }
 
 func (f *feed) write(b *strings.Builder, i int) {
-	fmt.Fprintf(b, "feed %d: %s %s, %s %s\n", i, f.Policy.Mode, f.Policy.Via, f.Method, changes(f.Policy, config.Default().Policies[0]))
+	fmt.Fprintf(b, "feed %d: %s %s, %s %s%s %s\n", i, f.Policy.Mode, f.Policy.Via, f.Method, f.Protocol, f.Revision, changes(f.Policy, config.Default().Policies[0]))
+	fmt.Fprintf(b, "  after a reload: %s\n", changes(f.Later, f.Policy))
 	fmt.Fprintf(b, "  session %q, access log %v\n", f.Session, f.Logged)
 	fmt.Fprintf(b, "  log of %s ids, ends %v, forgets %v, trailer %q\n", f.Log.Kind, f.Log.Ends, f.Log.Forgets, f.Log.Trailer)
 	for _, e := range f.Log.Entries {
@@ -253,7 +274,16 @@ func drawSchedule(t *rapid.T) *schedule {
 	s := &schedule{Random: rapid.Uint64().Draw(t, "random"), Limits: config.Default().Limits}
 	drawKnobs(t, &s.Limits)
 	// rapid takes elements out of lists only where it has drawn the list.
-	s.Feeds = rapid.SliceOfN(rapid.Custom(drawFeed), 1, 3).Draw(t, "feeds")
+	kept := one(t, 4, "kept")
+	s.Feeds = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) feed {
+		switch {
+		case kept:
+			return drawKept(t)
+		case one(t, 4, "protocol"):
+			return drawProtocol(t)
+		}
+		return drawFeed(t)
+	}), 1, 3).Draw(t, "feeds")
 	for i := range s.Feeds {
 		s.Feeds[i].number(i)
 	}
@@ -270,7 +300,37 @@ func drawSchedule(t *rapid.T) *schedule {
 			Deadline: ms(t, 30_000, "deadline"), Spread: ms(t, 10_000, "spread"),
 		}
 	}
+	for i := range s.Feeds {
+		s.Feeds[i].Later = s.Feeds[i].Policy
+	}
+	if one(t, 5, "crashes") && s.Drain.At == 0 {
+		s.Crash = crash{At: time.Second + ms(t, 60_000, "crash at") + 313*time.Microsecond, Away: ms(t, 3000, "away")}
+	}
+	if one(t, 5, "reloads") {
+		s.Reload = time.Second + ms(t, 60_000, "reload at") + 433*time.Microsecond
+		for i := range s.Feeds {
+			s.Feeds[i].drawLater(t)
+		}
+	}
+	if s.Crash.At == 0 && one(t, 4, "tries") {
+		s.Tries = rapid.SliceOfN(rapid.Custom(drawTry), 1, 6).Draw(t, "tries on hosts")
+	}
 	return s
+}
+
+// drawLater draws what a reload makes of the policy. What the log is like stays.
+func (f *feed) drawLater(t *rapid.T) {
+	later := drawPolicy(t)
+	if f.Kept {
+		kept := f.Policy
+		kept.Heartbeat, kept.HoldFor = later.Heartbeat, later.HoldFor
+		later = kept
+	}
+	later.Name, later.Match, later.CompleteWhen = f.Policy.Name, f.Policy.Match, f.Policy.CompleteWhen
+	if f.Protocol != eventSource {
+		later.Resume = f.Policy.Resume
+	}
+	f.Later = later
 }
 
 func drawFeed(t *rapid.T) feed {
@@ -278,7 +338,7 @@ func drawFeed(t *rapid.T) feed {
 	if one(t, 12, "post") {
 		f.Method = http.MethodPost
 	}
-	f.Log = drawJournal(t, &f.Policy)
+	f.Log = drawJournal(t, &f.Policy, dense, dense, sparse, sparse, unordered, unordered, constant, restarting, topics, absent)
 	if one(t, 3, "session") {
 		f.Session = "s" + place
 	}
@@ -311,6 +371,9 @@ func drawPolicy(t *rapid.T) config.PolicyConfig {
 	}).Draw(t, "mode")
 	p.Mode, p.Via, _ = strings.Cut(how, " ")
 	drawKnobs(t, &p)
+	if one(t, 3, "peeks") {
+		p.RetryWhen = []config.CompletionConfig{{Event: new("error")}}
+	}
 	if one(t, 4, "marker") {
 		p.CompleteWhen = []config.CompletionConfig{{Data: new(marker)}}
 	}
@@ -349,9 +412,9 @@ func drawPiece(t *rapid.T) (p piece) {
 	return p
 }
 
-func drawJournal(t *rapid.T, p *config.PolicyConfig) journal {
+func drawJournal(t *rapid.T, p *config.PolicyConfig, kinds ...idKind) journal {
 	j := journal{
-		Kind: rapid.SampledFrom([]idKind{dense, dense, sparse, sparse, unordered, unordered, constant, restarting, topics, absent}).Draw(t, "ids"),
+		Kind: rapid.SampledFrom(kinds).Draw(t, "ids"),
 		Ends: !one(t, 4, "stays open"),
 	}
 	nameless, idle, large := one(t, 2, "nameless"), one(t, 2, "idle pieces"), one(t, 5, "large")

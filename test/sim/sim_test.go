@@ -105,6 +105,7 @@ func watched(t *testing.T, seed int, s *schedule, script bool) result {
 // replay shows one run.
 func replay(t *testing.T, seed int) {
 	t.Helper()
+	alone(t)
 	s := schedules().Example(seed)
 	res := watched(t, seed, s, true)
 	fmt.Print(s, transcript(res.script))
@@ -118,6 +119,7 @@ const shrinkTime = "20s"
 
 // shrink lets rapid look for the smallest schedule that still has a fault.
 func shrink(t *testing.T, seed int) {
+	alone(t)
 	for name, value := range map[string]string{
 		"rapid.seed": strconv.Itoa(seed), "rapid.checks": "1", "rapid.nofailfile": "true", "rapid.shrinktime": shrinkTime,
 	} {
@@ -156,7 +158,7 @@ func transcript(script []line) string {
 	})
 	var b strings.Builder
 	for _, l := range script {
-		fmt.Fprintf(&b, "%-14v %-8s %s\n", l.at, l.who, l.what)
+		fmt.Fprintf(&b, "%-15v %-17s %s\n", l.at, l.who, l.what)
 	}
 	return b.String()
 }

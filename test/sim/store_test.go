@@ -15,6 +15,7 @@ type faulty struct {
 	*memory.Store
 
 	faults storeFaults
+	dead   *atomic.Bool // nothing is done any more
 	calls  atomic.Int64
 	struck atomic.Bool // one has gone wrong
 }
@@ -23,6 +24,9 @@ var errStore = errors.New("the store is away")
 
 // call is what happens before the call itself.
 func (f *faulty) call(ctx context.Context) error {
+	if f.dead.Load() {
+		return errStore
+	}
 	n := int(f.calls.Add(1)) - 1
 	if n < f.faults.From || n >= f.faults.To {
 		return nil
@@ -59,6 +63,22 @@ func (f *faulty) Release(ctx context.Context, l sessionstore.Lease) error {
 		return err
 	}
 	return f.Store.Release(ctx, l)
+}
+
+// Append implements sessionstore.Log.
+func (f *faulty) Append(ctx context.Context, l sessionstore.Lease, now time.Time, recs []sessionstore.Record) error {
+	if err := f.call(ctx); err != nil {
+		return err
+	}
+	return f.Store.Append(ctx, l, now, recs)
+}
+
+// Finish implements sessionstore.Log.
+func (f *faulty) Finish(ctx context.Context, l sessionstore.Lease, end sessionstore.End) error {
+	if err := f.call(ctx); err != nil {
+		return err
+	}
+	return f.Store.Finish(ctx, l, end)
 }
 
 // pause lets time pass, or returns ctx's error.

@@ -1,10 +1,11 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,17 +17,12 @@ import (
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	"holdfast/processor"
 	"holdfast/processor/config"
-	"holdfast/processor/upstream"
+	"holdfast/processor/seal"
 	"holdfast/sessionstore/memory"
 )
 
@@ -39,15 +35,13 @@ type world struct {
 
 	origin *origin
 	envoy  *envoy
-	store  *faulty
-	srv    *processor.Server
-	dialer *upstream.Dialer
-	reg    *prometheus.Registry
-	logs   *observer.ObservedLogs
+	sealer *seal.Sealer // all processes have one key
 
-	stopped atomic.Bool // the processor is gone
+	stopped  atomic.Bool // the processor is gone
+	reloaded atomic.Bool // the feeds' second policies hold
 
 	mu      sync.Mutex
+	procs   []*process
 	visits  []*visiting
 	drained time.Duration // when it was asked for; 0: it was not
 	faults  []fault
@@ -114,52 +108,25 @@ func remains() string {
 }
 
 func newWorld(s *schedule, script bool) *world {
-	core, logs := observer.New(zapcore.DebugLevel)
-	w := &world{
-		s: s, start: time.Now(), reg: prometheus.NewRegistry(), logs: logs, told: map[*visiting]int{},
-		store: &faulty{Store: memory.New(memory.Options{}), faults: s.Store},
-	}
+	w := &world{s: s, start: time.Now(), told: map[*visiting]int{}}
 	if script {
 		w.script = []line{}
 	}
 	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.sealer = must(seal.New([][]byte{bytes.Repeat([]byte{7}, 32)}))
 	w.origin = newOrigin(w)
-	w.dialer = must(upstream.New(upstream.Options{Dial: w.origin.dial, StreamWindow: 64 << 10}))
-	random := s.Random
-	var randomMu sync.Mutex
-	w.srv = must(processor.NewServer(processor.Options{
-		Policies: w.policies(), Store: w.store, Logger: zap.New(core), Registerer: w.reg,
-		Random: func() uint64 {
-			randomMu.Lock()
-			defer randomMu.Unlock()
-			random += 0x9e3779b97f4a7c15 // SplitMix64
-			z := random
-			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-			z = (z ^ z>>27) * 0x94d049bb133111eb
-			return z ^ z>>31
-		},
-		Fetch: w.dialer, Relay: true,
-	}))
-	g := grpc.NewServer(processor.ServerOptions()...)
-	w.srv.Register(g)
-	ext := bufconn.Listen(64 << 10)
-	go func() { _ = g.Serve(ext) }()
+	w.procs = []*process{w.newProcess(memory.New(memory.Options{}))}
 	conn := must(grpc.NewClient("passthrough:memory",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return ext.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials())))
-	relay, front := w.srv.RelayServer(), newWire()
-	go func() { _ = relay.Serve(front) }()
+		grpc.WithContextDialer(w.dialExt), grpc.WithTransportCredentials(insecure.NewCredentials())))
 	w.envoy = &envoy{
 		w: w, ext: extproc.NewExternalProcessorClient(conn), logs: accesslog.NewAccessLogServiceClient(conn),
-		relay: transport(front.dial), upstream: transport(w.origin.dial),
+		relay: transport(w.dialRelay), upstream: transport(w.origin.dial),
 	}
 	context.AfterFunc(w.ctx, func() {
 		w.envoy.relay.CloseIdleConnections()
 		w.envoy.upstream.CloseIdleConnections()
 		_ = conn.Close()
-		g.Stop()
-		_ = relay.Close()
-		w.dialer.Close()
+		w.alive().stop()
 		_ = w.origin.http.Close()
 	})
 	return w
@@ -172,9 +139,17 @@ func (w *world) policies() *config.Policies {
 	cfg.Limits = w.s.Limits
 	cfg.Policies = nil
 	for i := range w.s.Feeds {
-		cfg.Policies = append(cfg.Policies, w.s.Feeds[i].Policy)
+		cfg.Policies = append(cfg.Policies, *w.policy(&w.s.Feeds[i]))
 	}
 	return must(cfg.Compile())
+}
+
+// policy is the one of a feed that holds at present.
+func (w *world) policy(f *feed) *config.PolicyConfig {
+	if w.reloaded.Load() {
+		return &f.Later
+	}
+	return &f.Policy
 }
 
 func (w *world) now() time.Duration { return time.Since(w.start) }
@@ -200,9 +175,12 @@ func (w *world) note(who, format string, args ...any) {
 
 func (w *world) write(who, what string) {
 	if w.script != nil {
-		w.script = append(w.script, line{w.now(), who, what})
+		w.script = append(w.script, line{w.now(), who, sealed.ReplaceAllString(what, "(ours)")})
 	}
 }
+
+// sealed is an id of ours. What the store calls a log is in there, and that is random.
+var sealed = regexp.MustCompile(`\bAf[\w-]{40,}`)
 
 // noteBytes says what has come to a client, block by block: how the bytes were
 // cut up on their way is not the same in every run.
@@ -214,7 +192,11 @@ func (w *world) noteBytes(v *visiting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, b := range blocks[w.told[v]:] {
-		w.write(v.name, fmt.Sprintf("got %.60q", b.raw))
+		raw := b.raw
+		if strings.HasSuffix(raw, "\r\n") {
+			raw = strings.TrimSuffix(raw, "\n") // which may come by itself
+		}
+		w.write(v.name, fmt.Sprintf("got %.60q", sealed.ReplaceAllString(raw, "(ours)")))
 	}
 	w.told[v] = len(blocks)
 }
@@ -249,6 +231,10 @@ func (w *world) play() {
 			all.Go(func() { w.attend(f, n, visits) })
 		}
 	}
+	for i := range w.s.Tries {
+		all.Go(func() { w.try(fmt.Sprintf("try %d", i), &w.s.Tries[i]) })
+	}
+	w.operate()
 	drained := make(chan error, 1)
 	if d := w.s.Drain; d.At > 0 {
 		go func() {
@@ -260,7 +246,7 @@ func (w *world) play() {
 			w.mu.Lock()
 			w.drained = w.now()
 			w.mu.Unlock()
-			drained <- w.srv.Drain(w.ctx, processor.DrainOptions{Deadline: d.Deadline, Spread: min(d.Spread, d.Deadline)})
+			drained <- w.alive().srv.Drain(w.ctx, processor.DrainOptions{Deadline: d.Deadline, Spread: min(d.Spread, d.Deadline)})
 		}()
 	} else {
 		drained <- nil
@@ -273,7 +259,7 @@ func (w *world) play() {
 		w.fail("not over after %v of virtual time", bound)
 	}
 	// Whoever has seen a client leave gets a moment to deal with it.
-	time.Sleep(3 * time.Second)
+	time.Sleep(3*time.Second + w.s.detached())
 	synctest.Wait()
 	w.check()
 	w.stop()
@@ -303,7 +289,10 @@ func (w *world) stats() stats {
 		s.attempts += len(v.seen.attempts)
 		s.events += len(events(v.heard()))
 	}
-	for _, l := range w.logs.FilterMessage("stream ended").All() {
+	for _, l := range w.said() {
+		if l.Message != "stream ended" {
+			continue
+		}
 		s.outcomes[fmt.Sprint(l.ContextMap()["mode"], " ", l.ContextMap()["outcome"])]++
 	}
 	return s
