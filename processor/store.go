@@ -74,12 +74,11 @@ func (g *guardedStore) save(wait *patience, l sessionstore.Lease, continues uint
 }
 
 // append keeps records, if the store has logs. It says false if there is no point
-// in going on.
+// in going on: a log that lacks what failed would look whole to who reads it.
 func (g *guardedStore) append(ctx context.Context, wait *patience, l sessionstore.Lease, now time.Time, recs []sessionstore.Record) bool {
 	wait.renew(ctx, now.Add(g.writing))
 	defer wait.over()
-	err := g.done(opAppend, g.records.Append(wait, l, now, recs))
-	return !errors.Is(err, sessionstore.ErrFenced)
+	return g.done(opAppend, g.records.Append(wait, l, now, recs)) == nil
 }
 
 // after reads a page of a log.
