@@ -278,6 +278,9 @@ func (x *exchange) goOn(m *extproc.ProcessingResponse) (*response, error) {
 	for _, set := range m.GetRequestHeaders().GetResponse().GetHeaderMutation().GetSetHeaders() {
 		r.Header.Set(set.GetHeader().GetKey(), string(set.GetHeader().GetRawValue()))
 	}
+	for _, name := range m.GetRequestHeaders().GetResponse().GetHeaderMutation().GetRemoveHeaders() {
+		r.Header.Del(name)
+	}
 	res, err := x.upstream.RoundTrip(r)
 	if err != nil {
 		if x.ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ func drawKept(t *rapid.T) feed {
 	}
 	f.Log = drawJournal(t, p, kinds...)
 	f.Log.Forgets = false
+	for i := range f.Log.Entries {
+		f.Log.Entries[i].unlike(i)
+	}
 	bad := one(t, 6, "bad origin")
 	f.Visits = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) visit { return drawReturn(t, bad) }), 2, 4).Draw(t, "visits")
 	return f
@@ -46,6 +50,18 @@ func drawReturn(t *rapid.T, bad bool) visit {
 		v.Attempts[0].Replay = 0 // what comes before a client's own cursor is not ours to know
 	}
 	return v
+}
+
+// unlike makes an event different from all others, for a client's place is known by what
+// it has.
+func (e *entry) unlike(i int) {
+	switch {
+	case e.Idle || strings.Contains(e.Text, marker):
+	case strings.Contains(e.Text, "data: "):
+		e.Text = strings.Replace(e.Text, "data: ", fmt.Sprintf("data: %d ", i), 1)
+	default:
+		e.Text = fmt.Sprintf("data: %d\n%s", i, e.Text)
+	}
 }
 
 // asked is the Last-Event-ID that the origin has to get for the client's: the one that
@@ -132,7 +148,9 @@ func (v *visiting) checkKept() {
 	if !v.whole() && !drained && !v.feed.everBelieved(v.w) {
 		v.w.fail("%s: a clean end, but that was not all", v.name)
 	}
-	if v.end == aborted && v.feed.calm(v.w) && !v.struck() {
+	// Who has the end's marker, and asks again, waits in vain for another.
+	more := v.from < len(v.feed.Log.Entries) || !v.feed.Log.Marked
+	if v.end == aborted && more && v.feed.calm(v.w) && !v.struck() {
 		v.w.fail("%s: cut, though nothing was wrong", v.name)
 	}
 }

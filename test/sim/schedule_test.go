@@ -275,6 +275,9 @@ func drawSchedule(t *rapid.T) *schedule {
 	drawKnobs(t, &s.Limits)
 	// rapid takes elements out of lists only where it has drawn the list.
 	kept := one(t, 4, "kept")
+	if kept {
+		s.Limits.EventBytes = config.Default().Limits.EventBytes // what is larger is not sealed, and not kept
+	}
 	s.Feeds = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) feed {
 		switch {
 		case kept:

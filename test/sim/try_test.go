@@ -134,7 +134,7 @@ func (w *world) try(name string, h *hostTry) {
 		if since := got.decided - began; since < p.Health.ConnectTimeout.Std() || since > p.Health.ConnectTimeout.Std()+time.Minute {
 			wrong("silence after %v", since)
 		}
-	case open, !known && h.End == tryBreaks:
+	case open, time.Duration(len(h.Body))*h.Every >= p.Health.ConnectTimeout.Std(), !known && h.End == tryBreaks:
 		return // it may have been decided, or not
 	}
 	if got.marker != want || got.status != status {
@@ -161,12 +161,12 @@ func (w *world) try(name string, h *hostTry) {
 func firstEvent(body []string, limit int) (bad, known, open bool) {
 	blocks, rest := read(strings.Join(body, ""))
 	for _, b := range append(blocks, block{raw: rest}) {
-		lines := bare(b.raw)
-		switch hasData := strings.HasPrefix(lines, "data") || strings.Contains(lines, "\ndata"); {
+		lines := "\n" + strings.ReplaceAll(strings.ReplaceAll(b.raw, "\r\n", "\n"), "\r", "\n")
+		switch {
 		case len(b.raw) > limit:
-			return false, true, strings.HasPrefix(lines, ":")
-		case b.raw != rest && hasData:
-			return strings.Contains(lines, "event: error"), true, false
+			return false, true, strings.HasPrefix(lines, "\n:")
+		case b.raw != rest && strings.Contains(lines, "\ndata"):
+			return strings.Contains(lines, "\nevent: error"), true, false
 		}
 	}
 	return false, false, false
