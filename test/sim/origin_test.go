@@ -164,7 +164,9 @@ func (v *visiting) mayAskAnew(cursor string) bool {
 		return false
 	}
 	last := v.seen.attempts[len(v.seen.attempts)-2]
-	return last.plan.Answer.broken() || len(events(last.wrote.String())) == 0
+	return last.plan.Answer.broken() || !slices.ContainsFunc(events(last.wrote.String()), func(b block) bool {
+		return !slices.ContainsFunc(v.feed.Log.Entries[:v.from], func(e entry) bool { return same(b, e) }) // a repeat it did not get
+	})
 }
 
 // wasSent says whether some attempt has sent a whole event with this id.

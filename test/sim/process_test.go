@@ -176,10 +176,15 @@ func (w *world) operate() {
 	}
 }
 
-// struck says whether a visit's processor was killed while it lasted.
+// struck says whether a visit's processor was killed while it lasted, or while a slow
+// store held up what was to be said of it.
 func (v *visiting) struck() bool {
+	late := time.Duration(0)
+	if v.w.unsteady() {
+		late = 2 * time.Second
+	}
 	for _, p := range v.w.procs {
-		if p.dead.Load() && v.began <= p.killedAt && p.killedAt <= v.overAt {
+		if p.dead.Load() && v.began <= p.killedAt && p.killedAt <= v.overAt+late {
 			return true
 		}
 	}
