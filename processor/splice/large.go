@@ -126,11 +126,12 @@ func (m *Machine) mayBeKnown(e uint64) bool {
 
 // largeID returns the id of an event, if that is within its beginning.
 func (m *Machine) largeID() []byte {
-	lines, rest := m.large, []byte(nil)
+	lines := m.large
 	for len(lines) > 0 && lines[len(lines)-1] != '\n' && lines[len(lines)-1] != '\r' {
 		lines = lines[:len(lines)-1]
 	}
-	if rest = m.large[len(lines):]; m.identity == nil || !bytes.HasPrefix(rest, []byte("data:")) {
+	rest := m.large[len(lines):]
+	if m.identity == nil || !bytes.HasPrefix(rest, []byte("data:")) {
 		rest = nil
 	}
 	// What its data begin with may name it, up to the last comma: behind that, a number

@@ -140,6 +140,7 @@ func (v *visiting) repeats() bool {
 		return f.Revision <= "2025-11-25"
 	case responses:
 		return !f.Foreground
+	case eventSource:
 	}
 	return f.Method == http.MethodGet
 }
@@ -163,6 +164,7 @@ func (v *visiting) admitRest(r *http.Request) (cursor string, has bool) {
 			v.w.fail("%s: the origin is asked for %s, %v", v.name, r.RequestURI, r.Header)
 		}
 		return cursor, true
+	case eventSource:
 	}
 	if r.URL.Path != v.feed.path() {
 		v.w.fail("%s: the origin is asked for %s", v.name, r.RequestURI)
