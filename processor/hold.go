@@ -75,6 +75,8 @@ func (x *exchange) holds(r *request) bool {
 		return false
 	case s.now().UnixNano() < s.wayLost.Load():
 		return false // there is, just now, no way to fetch
+	case !r.fetchable():
+		return false
 	}
 	switch {
 	case !x.ownable(r):
@@ -99,6 +101,15 @@ func (x *exchange) reaches() bool {
 		x.srv.unreachable(err)
 	}
 	return err == nil
+}
+
+// fetchable says whether the request's header is small enough to be sent once more.
+func (r *request) fetchable() bool {
+	var size upstream.HeaderSize
+	for i := range r.headers {
+		size.Add(len(r.headers[i].Name), len(r.headers[i].Value))
+	}
+	return size.Fits()
 }
 
 // ownable says whether the request's response may be ours at all.

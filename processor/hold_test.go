@@ -390,6 +390,28 @@ func TestRelayInformation(t *testing.T) {
 	})
 }
 
+// What is too large for the way back through Envoy is not held: it would cost the
+// connection, with everybody's streams on it.
+func TestLargeHeadersAreNotHeld(t *testing.T) {
+	inHolding(t, heldOn, nil, func(h *holding) {
+		for _, large := range []struct{ path, header string }{
+			{"/", "x-large: " + strings.Repeat("x", 64<<10)},
+			{"/" + strings.Repeat("x", 64<<10), "x: y"},
+			{"/", "x-many: " + strings.Repeat("x", 50<<10)},
+		} {
+			more := []string{large.header}
+			if strings.HasPrefix(large.header, "x-many") {
+				more = append(more, large.header, large.header)
+			}
+			h.stream("GET", large.path, more...).leave()
+			if mode := h.ended()["mode"]; mode != "inline" {
+				t.Errorf("%.10s: mode %v", large.header, mode)
+			}
+		}
+		h.ticket("GET", "/", "x: "+strings.Repeat("x", 50<<10))
+	})
+}
+
 // A 304 may tell the length of what it does not send.
 func TestRelayNotModified(t *testing.T) {
 	inHolding(t, heldOn, notModified, func(h *holding) {

@@ -202,6 +202,9 @@ func (d *Dialer) fetch(ctx context.Context, r *Request) (*Response, error) {
 	if err := d.sign(header, r); err != nil {
 		return nil, err
 	}
+	if err := r.checkSize(header); err != nil {
+		return nil, &LocalError{Malformed, err}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	inTime := func() bool { return true }
 	if r.AnswerWithin > 0 {

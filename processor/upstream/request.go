@@ -91,11 +91,18 @@ func short(s string) string {
 type upload struct {
 	// sent says that the header has left: from then on the other side may have
 	// acted on the request.
-	sent atomic.Bool
-	body io.ReadCloser
+	sent    atomic.Bool
+	body    io.ReadCloser
+	trailer http.Header
 }
 
-func (u *upload) Read(p []byte) (int, error) { return u.body.Read(p) }
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.body.Read(p)
+	if err == io.EOF {
+		err = checkTrailer(u.trailer)
+	}
+	return n, err
+}
 
 // Close is the transport's, and it closes the body of a request that did not get
 // away too. The next try needs it, so it is left open until the header is out;
@@ -109,7 +116,7 @@ func (u *upload) Close() error {
 
 // start makes the transport's form of a request. header is what to send.
 func (r *Request) start(ctx context.Context, header http.Header) (*http.Request, *upload) {
-	u := &upload{}
+	u := &upload{trailer: r.Trailer}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { u.sent.Store(true) }})
 	hr := (&http.Request{
 		Method: r.Method,

@@ -55,6 +55,39 @@ func everyWay(t *testing.T, config string, test func(t *testing.T, origin *harne
 	}
 }
 
+// TestLargeHeaderHarmsNobody: a request that Envoy's HTTP/2 codec would not take a second
+// time goes through, and costs nobody else a stream.
+func TestLargeHeaderHarmsNobody(t *testing.T) {
+	t.Parallel()
+	everyWay(t, quick, func(t *testing.T, origin *harness.Origin, gw *harness.Gateway, client harness.Protocol) {
+		path := origin.Path("")
+		s := gw.Open(t, path, harness.Request{Protocol: client})
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send("data: a\n\n") // without ids: what is cut is lost
+		s.Want(t, "data: a\n\n")
+		for _, header := range [][]string{
+			{"X-Large", strings.Repeat("x", 48<<10)},
+			{"X-Large", strings.Repeat("x", 58<<10)},
+			{"X-Large", strings.Repeat("+", 64<<10)},
+			{"X-1", strings.Repeat("+", 50<<10), "X-2", strings.Repeat("+", 50<<10), "X-3", strings.Repeat("+", 50<<10)},
+		} {
+			large := origin.Path("")
+			other := gw.Open(t, large, harness.Request{Protocol: client, Header: header})
+			y := origin.Accept(t, large)
+			y.Stream()
+			y.Send("data: large\n\n")
+			other.Want(t, "data: large\n\n")
+			y.End()
+			other.WantEnd(t)
+		}
+		x.Send("data: b\n\n")
+		s.Want(t, "data: b\n\n")
+		x.End()
+		s.WantEnd(t)
+	})
+}
+
 // TestHeldThroughFailures: whatever happens to the upstream, the client keeps one
 // connection and gets every event once.
 func TestHeldThroughFailures(t *testing.T) {
