@@ -455,6 +455,24 @@ func TestClientsThatLeaveSpareTheOthers(t *testing.T) {
 }
 
 // TestResetsAreForgivenInTime: the count recovers as that of Envoy's codec does.
+// TestWornConnectionsAreReplaced: one that has borne all it can is used no more, and
+// stays for its streams. However many such there are, new streams get another one.
+func TestWornConnectionsAreReplaced(t *testing.T) {
+	d, _, _ := serve(t, "tcp", Options{}, func(w http.ResponseWriter, r *http.Request) {
+		send(w, "data: 1\n\n")
+		<-r.Context().Done()
+	})
+	for range maxConns + 1 {
+		res := fetch(t, d, feedRequest())
+		d.pool.mu.Lock()
+		res.conn.early = earlyBurst
+		d.pool.mu.Unlock()
+	}
+	if n := d.Stats().Conns; n != maxConns+1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 func TestResetsAreForgivenInTime(t *testing.T) {
 	c := &conn{left: resetBurst, at: now}
 	for range resetBurst {

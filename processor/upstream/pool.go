@@ -38,7 +38,9 @@ type pool struct {
 	closed bool
 }
 
-// maxConns bounds the connections where the listener allows few streams on each.
+// maxConns bounds the connections where the listener allows few streams on each. One
+// that has borne all it can does not count: it is there for as long as its streams,
+// and every new stream would be refused for its sake.
 const maxConns = 256
 
 // Each client that leaves is one RST_STREAM on the connection that carried its
@@ -86,6 +88,19 @@ func (c *conn) bears(n int) bool {
 	return c.left >= float64(n+1) && c.early+c.waiting < earlyBurst
 }
 
+// worn reports whether it will never take another stream.
+func (c *conn) worn() bool { return c.early >= earlyBurst }
+
+// fresh counts the connections that may take streams, now or later. mu is held.
+func (p *pool) fresh() (n int) {
+	for _, c := range p.conns {
+		if !c.worn() {
+			n++
+		}
+	}
+	return n
+}
+
 // dialing is one attempt at a connection, for all that wait for it.
 type dialing struct {
 	done chan struct{} // closed at the end; then the rest is set
@@ -103,7 +118,7 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 			return nil, &LocalError{Cancelled, ErrClosed}
 		}
 		conn, load, usable := p.reserve()
-		full := conn == nil && len(p.conns) >= maxConns
+		full := conn == nil && p.fresh() >= maxConns
 		if !full && (conn == nil || load > p.spread && usable < p.want) {
 			p.dial()
 		}
