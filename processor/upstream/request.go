@@ -98,7 +98,7 @@ type upload struct {
 
 func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.body.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = checkTrailer(u.trailer)
 	}
 	return n, err
