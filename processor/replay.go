@@ -143,7 +143,16 @@ func (s *Server) locate(ctx context.Context, c *comeback) (sessionstore.Position
 		return sessionstore.Position{}, seal.Cursor{}, false
 	}
 	at, err := s.store.seek(ctx, c.id.session(), c.id.line, c.cursor)
-	return at, seal.Cursor{Method: c.method}, err == nil
+	if err != nil {
+		return at, seal.Cursor{}, false
+	}
+	// "The ID, if present, MUST be globally unique across all streams within that session":
+	// https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#resumability-and-redelivery
+	// Elsewhere it may count from 1 in each response.
+	if mcp, _ := upstream.LeavingCancels(&req); !mcp && s.store.ambiguous(ctx, at, c.cursor) {
+		return at, seal.Cursor{}, false
+	}
+	return at, seal.Cursor{Method: c.method}, true
 }
 
 // trusted says whether the origin's ids name places in the stream.

@@ -321,6 +321,40 @@ func TestDetachedWithOriginsIDs(t *testing.T) {
 	}, detached)
 }
 
+// An id that two responses of one client have is not taken for the place in either.
+func TestOriginsIDsOfTwoStreams(t *testing.T) {
+	inHolding(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding) {
+		asked := 0
+		text := func(tab, from, to int) (s string) {
+			for i := from; i <= to; i++ {
+				s += fmt.Sprintf("id: %d\ndata: tab %d event %d\n\n", i, tab, i)
+			}
+			return s
+		}
+		h.serve = func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			beginEvents(w)
+			say(w, "%s", text(asked, 1, 4+asked))
+			<-r.Context().Done()
+		}
+		a := h.ask("POST", "/chat", nil, "authorization: A")
+		a.want(text(1, 1, 5))
+		b := h.ask("POST", "/chat", nil, "authorization: A")
+		b.want(text(2, 1, 6))
+		a.leave()
+		b.leave()
+		synctest.Wait()
+		b = h.ask("POST", "/chat", nil, "authorization: A", "last-event-id: 6") // which only that one has
+		b.leave()
+		a = h.ask("POST", "/chat", nil, "authorization: A", "last-event-id: 3")
+		a.want(text(3, 1, 7)) // as without us
+		a.leave()
+		if asked != 3 {
+			t.Errorf("the origin was asked %d times", asked)
+		}
+	}, detached)
+}
+
 // Clients that nothing tells apart are not taken for one another, whatever the
 // origin knows them by.
 func TestOriginsIDsOfAnonymousClients(t *testing.T) {

@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,45 @@ func (g *guardedStore) seek(ctx context.Context, id sessionstore.SessionID, line
 	defer wait.over()
 	at, err := g.records.Seek(wait, id, line, cursor)
 	return at, g.done(opSeek, err)
+}
+
+// ambiguous says whether another stream of the line has this id in its log, or may have:
+// then nobody knows which of them a client means that brings it.
+func (g *guardedStore) ambiguous(ctx context.Context, at sessionstore.Position, cursor string) bool {
+	if g.directory == nil {
+		return true
+	}
+	wait := g.patience(ctx)
+	defer wait.over()
+	ses, err := g.directory.Session(wait, at.Session)
+	if g.done(opRead, err) != nil {
+		return true
+	}
+	return slices.ContainsFunc(ses.Streams, func(st sessionstore.Stream) bool {
+		return st.Lease.Line == at.Line && st.Lease.Number != at.Number && g.holds(ctx, &st, cursor)
+	})
+}
+
+// holds says whether an id is in a stream's log, or may be.
+func (g *guardedStore) holds(ctx context.Context, st *sessionstore.Stream, cursor string) bool {
+	at := sessionstore.Position{Session: st.Lease.Session, Line: st.Lease.Line, Number: st.Lease.Number, Seq: st.Log.Oldest - 1}
+	for more := st.Log.Oldest <= st.Log.Newest; more; {
+		page, err := g.after(ctx, at)
+		switch {
+		case errors.Is(err, sessionstore.ErrNotFound):
+			return false // it is gone meanwhile
+		case err != nil:
+			return true
+		}
+		for i := range page.Records {
+			if string(page.Records[i].ID) == cursor {
+				return true
+			}
+			at.Seq = page.Records[i].Seq
+		}
+		more = page.More
+	}
+	return false
 }
 
 // takeover makes the caller the one who writes a stream.
