@@ -2,6 +2,7 @@ package processor
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"holdfast/processor/splice"
 	"holdfast/processor/sse"
 	"holdfast/processor/upstream"
+	"holdfast/sessionstore"
 )
 
 // faulty is a machine that works until its fuse has burnt down.
@@ -208,6 +210,68 @@ func TestFaultInHandler(t *testing.T) {
 				said(o)
 				r.wantCut("")
 				wantContained(h)
+			}, detached)
+		})
+	}
+}
+
+// faultyLog fails when it is read for the third time.
+type faultyLog struct {
+	sessionstore.Log
+
+	read int
+}
+
+func (f *faultyLog) After(ctx context.Context, p sessionstore.Position, l sessionstore.PageLimits) (sessionstore.Page, error) {
+	if f.read++; f.read > 2 {
+		panic("no log")
+	}
+	return f.Log.After(ctx, p, l)
+}
+
+// And where a client is served from the log, in a handler of either kind.
+func TestFaultOfAReplay(t *testing.T) {
+	for _, via := range []string{"relay", "immediate"} {
+		t.Run(via, func(t *testing.T) {
+			policy := strings.Replace(keptOn, "mode: hold", "mode: hold, via: "+via, 1)
+			inHolding(t, policy, nil, func(h *holding) {
+				h.srv.store.records = &faultyLog{Log: h.srv.store.records}
+				o := newSpeaking(h)
+				if via == "relay" {
+					c := h.ask("GET", "/", nil)
+					o.say <- data(1, 1)
+					ids := c.takes(data(1, 1))
+					r := h.ask("GET", "/", nil, "last-event-id: "+ids[0])
+					o.say <- data(2, 2)
+					c.takes(data(2, 2)) // and goes on
+					r.wantCut("")
+					c.leave()
+				} else {
+					e := h.dial()
+					e.hold("GET", "/")
+					e.wantHeaders("200")
+					o.say <- data(1, 1)
+					_, ids := unsealed(string(e.recv().GetStreamedImmediateResponse().GetBodyResponse().GetBody()))
+					r := h.dial()
+					m := requestMessage("GET", "/", "last-event-id: "+ids[0])
+					m.GetRequestHeaders().EndOfStream = true
+					r.send(m)
+					r.wantHeaders("200")
+					o.say <- data(2, 2)
+					e.recv()
+					r.wantReset()
+					elapse(time.Second)
+					e.leave()
+				}
+				synctest.Wait()
+				if n := h.logs.FilterMessageSnippet("a replay is cut").Len(); n != 1 {
+					t.Errorf("%d complaints", n)
+				}
+				elapse(3 * time.Minute) // nobody comes back
+				if n := h.srv.live.Len(); n != 0 {
+					t.Errorf("%d streams are still known", n)
+				}
+				h.wantMetric(0, "streams_active", "hold")
 			}, detached)
 		})
 	}

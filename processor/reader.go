@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -94,6 +95,20 @@ func (rd *reader) read() splice.Outcome {
 			return splice.Cut
 		}
 	}
+}
+
+// readContained is read, and a fault of it costs this client its response.
+func (rd *reader) readContained() (o splice.Outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			o = splice.Cut
+			if rd.srv.complain.fault.allow(rd.srv.now()) {
+				rd.srv.log.Error("internal fault; a replay is cut", zap.Stringer("stream", rd.id),
+					zap.String("policy", rd.policy.Name), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			}
+		}
+	}()
+	return rd.read()
 }
 
 // A stream that another process writes is looked at from time to time: soon after it
@@ -304,7 +319,7 @@ func (rd *reader) serve() (o splice.Outcome, abort bool) {
 	if s.open.draining.Load() {
 		rd.drain(s.now())
 	}
-	o = rd.read()
+	o = rd.readContained()
 	s.live.Remove(rd.id)
 	s.metrics.active[mode].Dec()
 	rd.policy.metrics.outcomes[mode][o].Inc()
