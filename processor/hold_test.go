@@ -412,6 +412,29 @@ func TestLargeHeadersAreNotHeld(t *testing.T) {
 	})
 }
 
+// Trailers may be announced, and then come as announced.
+func TestRelayAnnouncedTrailers(t *testing.T) {
+	inHolding(t, heldOn, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum, X-None")
+		if r.URL.Path == "/stream" {
+			beginEvents(w)
+		}
+		say(w, "data: a\n\n")
+		w.Header().Set("X-Sum", "7")
+	}, func(h *holding) {
+		for _, path := range []string{"/", "/stream"} {
+			r := h.ask("GET", path, nil)
+			if _, told := r.Trailer["X-Sum"]; !told || len(r.Trailer) != 2 {
+				t.Errorf("%s: announced are %v", path, r.Trailer)
+			}
+			r.wantEnd("data: a\n\n")
+			if got := r.Trailer["X-Sum"]; len(got) != 1 || got[0] != "7" || r.Trailer["X-None"] != nil {
+				t.Errorf("%s: trailers %v", path, r.Trailer)
+			}
+		}
+	})
+}
+
 // A 304 may tell the length of what it does not send.
 func TestRelayNotModified(t *testing.T) {
 	inHolding(t, heldOn, notModified, func(h *holding) {

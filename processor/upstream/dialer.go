@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -218,6 +220,10 @@ func (d *Dialer) fetch(ctx context.Context, r *Request) (*Response, error) {
 	}
 	d.live.Add(1)
 	StripHopByHop(hr.Header)
+	if len(hr.Trailer) > 0 {
+		// The transport has taken the field away; it is the client's to see.
+		hr.Header.Set("Trailer", strings.Join(slices.Sorted(maps.Keys(hr.Trailer)), ", "))
+	}
 	if hr.StatusCode == http.StatusNotModified {
 		// "A server MAY send a Content-Length header field in a 304 (Not Modified)
 		// response to a conditional GET request", of the body that it does not send:
