@@ -90,11 +90,11 @@ func processorService() *corev3.GrpcService_EnvoyGrpc_ {
 }
 
 // processorHTTP2 is how Envoy speaks to the processor, whatever about.
-func processorHTTP2(window uint32) *corev3.Http2ProtocolOptions {
+func processorHTTP2(window, streams uint32) *corev3.Http2ProtocolOptions {
 	return &corev3.Http2ProtocolOptions{
-		MaxConcurrentStreams:        u32(streamsPerConnection),
+		MaxConcurrentStreams:        u32(streams),
 		InitialStreamWindowSize:     u32(window),
-		InitialConnectionWindowSize: u32(window * streamsPerConnection),
+		InitialConnectionWindowSize: u32(window * streams),
 		ConnectionKeepalive: &corev3.KeepaliveSettings{
 			Interval: seconds(30),
 			Timeout:  seconds(20),
@@ -104,7 +104,7 @@ func processorHTTP2(window uint32) *corev3.Http2ProtocolOptions {
 
 // processorCluster is the way to the processor.
 func processorCluster(o *Options) (*clusterv3.Cluster, error) {
-	protocol, err := protocolOptions(H2C, processorHTTP2(streamWindow))
+	protocol, err := protocolOptions(H2C, processorHTTP2(streamWindow, streamsPerConnection))
 	if err != nil {
 		return nil, err
 	}

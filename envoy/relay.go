@@ -16,6 +16,11 @@ import (
 // (processor/upstream).
 const relayWindow = 256 << 10
 
+// relayStreams is streamsPerConnection for relayed requests. The processor's window for
+// the bodies of all on a connection is bounded by 4 MiB; with so many, and the 16 KiB
+// that it has for each, those that nobody takes can not use it up.
+const relayStreams = 256
+
 // ticketRoute sends to the processor's relay listener what the processor has
 // given a ticket. Nothing that has arrived there is repeated, for a ticket is good
 // for one request; where there are several processors, one that cannot be reached
@@ -55,7 +60,7 @@ func ticketRoute(o *Options) (*routev3.Route, error) {
 // what looks like its failures are the origins', and with one processor no health
 // checks: without it there are no tickets.
 func relayCluster(o *Options) (*clusterv3.Cluster, error) {
-	h2 := processorHTTP2(relayWindow)
+	h2 := processorHTTP2(relayWindow, relayStreams)
 	h2.OverrideStreamErrorOnInvalidHttpMessage = yes()
 	protocol, err := protocolOptions(H2C, h2)
 	if err != nil {

@@ -51,7 +51,9 @@ func inHolding(t *testing.T, policies string, serve http.HandlerFunc, f func(h *
 func newHolding(t *testing.T, policies string, serve http.HandlerFunc, change ...func(*Options)) *holding {
 	t.Helper()
 	h := &holding{loop: bufconn.Listen(1 << 20), front: bufconn.Listen(1 << 20), serve: serve}
-	h.origin = &http.Server{Protocols: h2c(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serve(w, r) })}
+	// Like Envoy's loopback listener, it has room for all the uploads that it does not read.
+	windows := &http.HTTP2Config{MaxReceiveBufferPerStream: 4<<10 - 1, MaxReceiveBufferPerConnection: 4<<20 - 1}
+	h.origin = &http.Server{Protocols: h2c(), HTTP2: windows, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serve(w, r) })}
 	go func() { _ = h.origin.Serve(h.loop) }()
 	var err error
 	h.dialer, err = upstream.New(upstream.Options{Dial: func(ctx context.Context) (net.Conn, error) { return h.loop.DialContext(ctx) }})
@@ -432,6 +434,37 @@ func TestRelayAnnouncedTrailers(t *testing.T) {
 				t.Errorf("%s: trailers %v", path, r.Trailer)
 			}
 		}
+	})
+}
+
+// Uploads that nobody takes, as many as Envoy has on a connection, do not stop another.
+func TestRelayUploadsThatStandStill(t *testing.T) {
+	inHolding(t, heldOn, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stuck" {
+			<-r.Context().Done()
+			return
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		say(w, "%d", n)
+	}, func(h *holding) {
+		ctx, cancel := context.WithCancel(h.Context())
+		for range 255 {
+			q := h.request("POST", "/stuck", strings.NewReader(strings.Repeat("x", 1<<20))).WithContext(ctx)
+			q.Header.Set(pass.TicketHeader, h.ticket("POST", "/stuck"))
+			go func() {
+				if r, err := h.client.Do(q); err == nil {
+					_ = r.Body.Close()
+				}
+			}()
+		}
+		synctest.Wait()
+		begun := time.Now()
+		h.ask("POST", "/", strings.NewReader(strings.Repeat("x", 100<<10))).wantEnd("102400")
+		if d := time.Since(begun); d > time.Second {
+			t.Errorf("after %v", d)
+		}
+		cancel()
+		synctest.Wait()
 	})
 }
 

@@ -43,9 +43,11 @@ func (s *Server) RelayServer() *http.Server {
 			// Envoy keeps a bound of its own; ours must not be the lower one.
 			MaxConcurrentStreams: 1 << 20,
 			// These are for requests' bodies. An upload that its upstream does not
-			// take fills its stream's window and then stands still; the
-			// connection's is for all of them.
-			MaxReceiveBufferPerStream:     64 << 10,
+			// take fills its stream's window and then stands still. As many as the
+			// configuration of run and bootstrap lets Envoy have on a connection, 256, do
+			// not fill the connection's, which would stop everybody else's. It can be no
+			// larger.
+			MaxReceiveBufferPerStream:     16<<10 - 1,
 			MaxReceiveBufferPerConnection: 4<<20 - 1,
 			// An Envoy that is gone without a word would keep its streams here.
 			SendPingTimeout: 30 * time.Second,
