@@ -325,11 +325,12 @@ func TestDetachedWithOriginsIDs(t *testing.T) {
 func TestOriginsIDsOfTwoStreams(t *testing.T) {
 	inHolding(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding) {
 		asked := 0
-		text := func(tab, from, to int) (s string) {
+		text := func(tab, from, to int) string {
+			var b strings.Builder
 			for i := from; i <= to; i++ {
-				s += fmt.Sprintf("id: %d\ndata: tab %d event %d\n\n", i, tab, i)
+				fmt.Fprintf(&b, "id: %d\ndata: tab %d event %d\n\n", i, tab, i)
 			}
-			return s
+			return b.String()
 		}
 		h.serve = func(w http.ResponseWriter, r *http.Request) {
 			asked++
