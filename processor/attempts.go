@@ -369,7 +369,7 @@ func (st *stream) over(n splice.Attempt, res *upstream.Response, err error) {
 		if n == 0 || a.praised { // and not one that only repeats what was sent
 			o.trailer = res.Trailer()
 		}
-	} else {
+	} else if upstream.IsStreamReset(err) {
 		o.report(now, a, health.Reset)
 	}
 	st.perform(now, splice.Ended{Attempt: n, Cause: cause})

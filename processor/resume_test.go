@@ -375,6 +375,24 @@ func TestTargets(t *testing.T) {
 	})
 }
 
+// Envoy's end is not the hosts'.
+func TestConnectionLossEjectsNobody(t *testing.T) {
+	inHolding(t, `- {name: p, mode: hold, heartbeat: 0, health: {eject_after: 1}}`, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(UpstreamHeader, "cluster 10.0.0.1:80")
+		mute(ev(1))(w, r)
+	}, func(h *holding) {
+		r := h.open("/")
+		r.want(ev(1))
+		_ = h.origin.Close() // with the connection
+		elapse(time.Second)
+		got := h.srv.Targets()
+		if len(got) != 1 || got[0].Failures != 0 || got[0].State != "closed" {
+			t.Errorf("%+v", got)
+		}
+		r.leave()
+	})
+}
+
 // A response of OpenAI's Responses API has no ids, but numbers and a name.
 func TestHoldOpenAIResponses(t *testing.T) {
 	event := func(kind string, n int, more string) string {

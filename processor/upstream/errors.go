@@ -94,6 +94,13 @@ func CauseOf(err error) Cause {
 	return Reset
 }
 
+// IsStreamReset reports whether the other side has ended this one stream. Else, if its
+// connection is lost, that is between us and Envoy, and no fault of the host's behind it.
+func IsStreamReset(err error) bool {
+	peer, ok := errors.AsType[*PeerError](err)
+	return ok && peer.HasCode
+}
+
 // streamError has the shape of the error that net/http returns when a stream was
 // reset. It has no name there, but lets itself be copied to a struct with the
 // same fields: https://go.dev/src/net/http/h2_error.go
