@@ -95,7 +95,7 @@ func (b *bench) start(ctx context.Context, c contestant) (*gateway, error) {
 		}
 		command.Program, command.Args = self, []string{bareCommand, string(c.shape), upstream, b.envoy}
 	} else {
-		file := filepath.Join(b.dir, strings.ReplaceAll(c.name, " ", "-")+".yaml")
+		file := filepath.Join(b.dir, strings.NewReplacer(" ", "-", ",", "", "/", "-").Replace(c.name)+".yaml")
 		text := fmt.Appendf(nil, config, c.shape)
 		if c.peek {
 			text = append(text, "  retry_when: [{event: nothing-is-called-like-this}]\n"...)
