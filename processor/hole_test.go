@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"holdfast/sessionstore"
@@ -48,4 +49,32 @@ func TestLogWithAHoleDoesNotLookWhole(t *testing.T) {
 		store.Store = memory.New(memory.Options{})
 		o.Store = store
 	})
+}
+
+// A client that comes back with the id it came with before has nothing of what has come
+// since, also of what has no id: there the same one is in force.
+func TestWhatHasNoIDIsNotSkipped(t *testing.T) {
+	const named = "id: 6\ndata: named\n\n"
+	bothWays(t, `- {name: p, mode: hold, detach: 2m, heartbeat: 0}`, nil, func(h *holding, ask asking) {
+		o := newSpeaking(h)
+		c := ask(h, "GET", "/feed", nil, "authorization: A", "last-event-id: 5")
+		o.say <- data(1, 1)
+		c.want(data(1, 1))
+		c.leave()
+		h.wantOutcome("client_gone")
+		o.say <- data(2, 2) + named
+		synctest.Wait()
+		c = ask(h, "GET", "/feed", nil, "authorization: A", "last-event-id: 5")
+		c.want(data(1, 2) + named)
+		if o.asks != 1 {
+			t.Errorf("the origin was asked %d times", o.asks)
+		}
+		o.say <- data(3, 3)
+		c.want(data(3, 3))
+		c.leave()
+		c = ask(h, "GET", "/feed", nil, "authorization: A", "last-event-id: 6")
+		c.want(data(3, 3))
+		close(o.say)
+		c.wantEnd("")
+	}, detached)
 }

@@ -26,6 +26,7 @@ type recorder struct {
 	seq      uint64                                // of the last block that counts
 	keeps    bool                                  // there is a log, as far as we know
 	within   bool                                  // a block that is too large to be kept
+	returned bool                                  // the stream begins behind an id, of which the log is to know
 
 	sealer *seal.Sealer // nil: the ids are the origin's
 	scope  seal.Scope
@@ -118,6 +119,13 @@ func (st *stream) take(now time.Time, rec *recording, b []byte) []byte {
 		r.place.Epoch = st.epoch()
 	}
 	rec.chunk, rec.pos = b, -len(r.scanner.Held())
+	if r.returned && r.keeps {
+		// A record of nothing: who comes back with this id has none of what follows
+		// it here, whatever of that has the same id in force.
+		r.returned = false
+		r.seq++
+		rec.keep(r.seq, r.cursor, nil)
+	}
 	r.scanner.Feed(b)
 	for {
 		var ok bool
@@ -285,6 +293,7 @@ func (st *stream) newRecorder(b *beginning, mark seal.Mark, keeps bool) *recorde
 	if sealed {
 		r.sealer, r.scope = st.srv.sealer, b.id.scope()
 	}
+	r.returned = !sealed && b.cursor != ""
 	if keeps {
 		r.place.Mark, r.place.Number, r.place.Token = mark, st.lease.Number, st.lease.Token
 	}
