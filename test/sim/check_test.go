@@ -313,7 +313,7 @@ func (v *visiting) position() (used, total int, wrong string) {
 	}
 	best, taken := 0, -1
 	for k := 0; k <= repeats; k++ {
-		if k > 0 && !subsequence(got[:k], log[:from]) {
+		if k > 0 && !v.older(got[:k], log[:from]) {
 			break
 		}
 		n, m := f.run(got[k:], log[from:])
@@ -363,6 +363,16 @@ func (v *visiting) marked() bool {
 	return len(got) > 0 && same(got[len(got)-1], log[len(log)-1])
 }
 
+// older says whether events are of those before the client's cursor, in their order. Of
+// an answer that is asked for by GET, nothing is known of what went by POST, and so not
+// where in the log they are.
+func (v *visiting) older(got []block, log []entry) bool {
+	if v.feed.Protocol == mcp && v.feed.Method != v.method() {
+		return !slices.ContainsFunc(got, func(b block) bool { return !subsequence([]block{b}, log) })
+	}
+	return subsequence(got, log)
+}
+
 func subsequence(got []block, log []entry) bool {
 	for _, b := range got {
 		i := slices.IndexFunc(log, func(e entry) bool { return same(b, e) })
@@ -402,11 +412,16 @@ func (v *visiting) strict() bool {
 		if u == v {
 			break
 		}
-		if u.feed == f && (!u.held() && len(u.got) > 0 || u.policy != v.policy) {
+		if u.feed == f && (!u.held() && len(u.got) > 0 || u.policy != v.policy || u.misled()) {
 			return false // what went by unwatched, or was watched in another way, nobody knows
 		}
 	}
 	return ids > 1
+}
+
+// misled says whether a visit's origin has said other things under the same ids.
+func (v *visiting) misled() bool {
+	return slices.ContainsFunc(v.seen.attempts, func(a *attempt) bool { return a.plan.Lapse == another && a.wrote.Len() > 0 })
 }
 
 // untracked says whether the log has blocks that dedup: always does not drop: those

@@ -26,6 +26,8 @@ func (v *visiting) excuse(at time.Duration) string {
 		return "Envoy's response brought no cursor"
 	case !named && len(got) > 0:
 		return "no cursor"
+	case f.Protocol != eventSource && f.Method == http.MethodPost && v.reached:
+		return "there is nothing more to ask for"
 	case len(got) == 0 && v.method() != http.MethodGet:
 		return "it is not to be made again"
 	case slices.ContainsFunc(f.Log.Entries[:v.from], func(e entry) bool {
