@@ -41,3 +41,20 @@ func TestContract(t *testing.T) {
 		})
 	}
 }
+
+func TestLinearizable(t *testing.T) {
+	for name, flush := range map[string]time.Duration{"write-behind": time.Millisecond, "before sending": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "holdfast.db")
+			s, err := bolt.Open(bolt.Options{Path: path, Flush: flush})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			storetest.Linearizable(t, false, func(testing.TB) []storetest.Process {
+				return []storetest.Process{{Store: s, Log: s}}
+			})
+		})
+	}
+}

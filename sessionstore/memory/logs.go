@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -95,7 +96,7 @@ func (s *Store) After(_ context.Context, p sessionstore.Position, limits session
 	if err := st.Log.Check(p.Seq, p.Token); err != nil {
 		return sessionstore.Page{}, err
 	}
-	page := st.Log.After(p.Seq, limits)
+	page := st.Log.After(p.Seq, math.MaxUint64, limits)
 	page.Token, page.Live = st.Token, st.Live
 	if st.Live && !page.More {
 		page.Changed = st.Log.Changed()

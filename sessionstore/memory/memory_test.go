@@ -20,3 +20,10 @@ func TestContract(t *testing.T) {
 		return storetest.Fixture{Store: s, Log: s, Directory: s, Wait: func(d time.Duration) { now = now.Add(d) }}
 	})
 }
+
+func TestLinearizable(t *testing.T) {
+	storetest.Linearizable(t, true, func(testing.TB) []storetest.Process {
+		s := memory.New(memory.Options{})
+		return []storetest.Process{{Store: s, Log: s}}
+	})
+}

@@ -299,3 +299,47 @@ func TestNotThere(t *testing.T) {
 		})
 	}
 }
+
+// TestTwoProcessesOneNumber: processes that begin streams of a session at the same
+// moment, when all they know is one that another's clock has put into the future, do
+// not begin the same.
+func TestTwoProcessesOneNumber(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	now := time.Now()
+	at := func(shift time.Duration) *redis.Store {
+		return open(t, redis.Options{URL: server.URL(), Flush: time.Hour, Now: func() time.Time { return now.Add(shift) }})
+	}
+	ahead, a, b := at(time.Minute), at(0), at(0)
+	for n := range 200 {
+		k := logged
+		k.Session = sessionstore.SessionID{byte(n), 1}
+		if _, _, err := ahead.Claim(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+		if err := ahead.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		numbers := map[uint64]int{}
+		for _, s := range []*redis.Store{a, b} {
+			l, earlier, err := s.Claim(t.Context(), k)
+			if err != nil || len(earlier) != 1 || l.Number <= earlier[0].Lease.Number {
+				t.Fatalf("stream %d after %+v: %v", l.Number, earlier, err)
+			}
+			write(t, s, l, 1, 1, fmt.Sprint("of store ", len(numbers)))
+			numbers[l.Number]++
+		}
+		for _, s := range []*redis.Store{a, b} {
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ses, err := ahead.Session(t.Context(), k.Session)
+		if err != nil || len(ses.Streams) != 1+len(numbers) {
+			t.Fatalf("%d numbers, and %d streams are kept: %v", len(numbers), len(ses.Streams), err)
+		}
+		if len(numbers) < 2 && n < 5 {
+			t.Errorf("session %d: both processes began stream %v", n, numbers)
+		}
+	}
+}

@@ -170,7 +170,10 @@ type StreamBirth struct {
 	// Absent: the stream has no log.
 	Log *LogLimits `protobuf:"bytes,3,opt,name=log,proto3" json:"log,omitempty"`
 	// Key.Head of the stream's log.
-	Head          []byte `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
+	Head []byte `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
+	// A random number, by which two streams are told apart that two processes began
+	// at the same moment, with the same number. Zero: an earlier version began it.
+	Mark          uint64 `protobuf:"fixed64,5,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,6 +234,13 @@ func (x *StreamBirth) GetHead() []byte {
 		return x.Head
 	}
 	return nil
+}
+
+func (x *StreamBirth) GetMark() uint64 {
+	if x != nil {
+		return x.Mark
+	}
+	return 0
 }
 
 // LogLimits is how much of a log is kept.
@@ -688,12 +698,13 @@ const file_holdfast_v1_store_proto_rawDesc = "" +
 	"\vsession_key\x18\x03 \x01(\tR\n" +
 	"sessionKey\x12*\n" +
 	"\x11created_unix_nano\x18\x04 \x01(\x10R\x0fcreatedUnixNano\x12$\n" +
-	"\x0eused_unix_nano\x18\x05 \x01(\x10R\fusedUnixNano\"w\n" +
+	"\x0eused_unix_nano\x18\x05 \x01(\x10R\fusedUnixNano\"\x8b\x01\n" +
 	"\vStreamBirth\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\fR\x04line\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\rR\x06window\x12(\n" +
 	"\x03log\x18\x03 \x01(\v2\x16.holdfast.v1.LogLimitsR\x03log\x12\x12\n" +
-	"\x04head\x18\x04 \x01(\fR\x04head\"V\n" +
+	"\x04head\x18\x04 \x01(\fR\x04head\x12\x12\n" +
+	"\x04mark\x18\x05 \x01(\x06R\x04mark\"V\n" +
 	"\tLogLimits\x12\x16\n" +
 	"\x06events\x18\x01 \x01(\rR\x06events\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1b\n" +

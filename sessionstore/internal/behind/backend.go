@@ -106,7 +106,9 @@ type Change struct {
 // StreamChange is what moved in one stream.
 //
 // A stream that is not stored yet begins with its Birth, and then pushes others out
-// if there are too many, by the rule of sessionstore.StreamsPerLine.
+// if there are too many, by the rule of sessionstore.StreamsPerLine. If one with its
+// number is stored that had another Birth, another process was faster, and it is
+// Fenced.
 type StreamChange struct {
 	Number uint64
 	Birth  *holdfastv1.StreamBirth // nil: it is stored

@@ -15,6 +15,16 @@ import (
 // Claim begins a stream; see sessionstore.Store. Who brings no cursor does not wait
 // for the backend.
 func (s *Store) Claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
+	for {
+		lease, earlier, err := s.claim(ctx, &k)
+		// Another process has begun a stream with that number, at the same moment.
+		if !errors.Is(err, sessionstore.ErrFenced) {
+			return lease, earlier, err
+		}
+	}
+}
+
+func (s *Store) claim(ctx context.Context, k *sessionstore.Key) (sessionstore.Lease, []sessionstore.Stream, error) {
 	if err := s.Failure(); err != nil {
 		return sessionstore.Lease{}, nil, fmt.Errorf("no stream can begin: %w", err)
 	}
@@ -26,7 +36,7 @@ func (s *Store) Claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lea
 			return sessionstore.Lease{}, nil, err
 		}
 	}
-	st := &stream{Stream: kept.New(&k), whole: true, dirty: true}
+	st := &stream{Stream: kept.New(k), whole: true, dirty: true}
 
 	sh := s.shard(k.Session)
 	sh.mu.Lock()
@@ -50,11 +60,11 @@ func (s *Store) Claim(ctx context.Context, k sessionstore.Key) (sessionstore.Lea
 	st.Number = s.numbers.next(now, newest)
 	ses.streams = append(ses.streams, st)
 	ses.used = now
-	gen := s.mark(ses)
+	stored := s.promise(ses, st.Number, s.mark(ses))
 	sh.mu.Unlock()
 
 	lease := sessionstore.Lease{Session: k.Session, Line: k.Line, Number: st.Number, Token: st.Token}
-	return lease, earlier, s.strictly(ctx, ses, lease, gen)
+	return lease, earlier, s.strictly(ctx, ses, stored)
 }
 
 // load asks the backend for a session, after what moved in it has been written; see
@@ -100,7 +110,7 @@ func (s *Store) settleSession(ctx context.Context, now time.Time, id sessionstor
 	if ses == nil {
 		return nil
 	}
-	return s.settle(ctx, ses, 0)
+	return s.settle(ctx, ses)
 }
 
 // earlier returns copies of a line's streams, newest first: as they are in memory,

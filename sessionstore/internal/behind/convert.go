@@ -1,6 +1,7 @@
 package behind
 
 import (
+	"math/rand/v2"
 	"time"
 
 	holdfastv1 "holdfast/proto/holdfast/v1"
@@ -33,7 +34,7 @@ func sessionRecord(info *sessionstore.Info, created, used time.Time) *holdfastv1
 
 func birthRecord(st *kept.Stream) *holdfastv1.StreamBirth {
 	line := st.Line
-	b := &holdfastv1.StreamBirth{Line: line[:], Window: uint32(st.Window())}
+	b := &holdfastv1.StreamBirth{Line: line[:], Window: uint32(st.Window()), Mark: rand.Uint64()}
 	if st.Log != nil {
 		l := st.Log.Limits()
 		b.Log = &holdfastv1.LogLimits{Events: uint32(l.Events), Bytes: uint64(l.Bytes), TtlNanos: int64(l.TTL)}

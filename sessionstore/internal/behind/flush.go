@@ -62,12 +62,6 @@ type flusher struct {
 	touched time.Time
 }
 
-// waiter is told when a session is stored up to a generation.
-type waiter struct {
-	gen uint64
-	ch  chan error
-}
-
 // task is something to do between two writes, after all that was marked before it.
 type task struct {
 	run func(context.Context) error
@@ -93,29 +87,6 @@ func (s *Store) mark(ses *session) uint64 {
 		f.mu.Unlock()
 	}
 	return ses.gen
-}
-
-// settle waits until a session is stored up to a generation; zero: up to now.
-func (s *Store) settle(ctx context.Context, ses *session, gen uint64) error {
-	sh := s.shard(ses.id)
-	sh.mu.Lock()
-	if gen == 0 {
-		gen = ses.gen
-	}
-	if ses.written >= gen {
-		sh.mu.Unlock()
-		return nil
-	}
-	if err := s.Failure(); err != nil {
-		sh.mu.Unlock()
-		return err
-	}
-	ch := make(chan error, 1)
-	ses.waiting = append(ses.waiting, waiter{gen: gen, ch: ch})
-	sh.mu.Unlock()
-
-	s.urge(ses)
-	return s.flusher.await(ctx, ch)
 }
 
 // urge has a session written before others.
@@ -421,6 +392,9 @@ func (s *Store) written(c *Change) {
 			st.whole = false
 			if sc.through > 0 {
 				st.Log.SetStored(sc.through)
+				if s.opt.Flush <= 0 {
+					st.Log.Wake() // see readable
+				}
 			}
 			if st.Log.MoreUnstored() {
 				st.dirty = true
@@ -436,13 +410,7 @@ func (s *Store) written(c *Change) {
 		ses.written-- // of this generation not all
 		s.mark(ses)
 	}
-	ses.waiting = slices.DeleteFunc(ses.waiting, func(w waiter) bool {
-		if w.gen <= ses.written {
-			w.ch <- nil
-			return true
-		}
-		return false
-	})
+	ses.answer(c)
 	if len(ses.waiting) > 0 {
 		s.urge(ses)
 	}

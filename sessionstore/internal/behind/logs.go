@@ -174,6 +174,12 @@ func (s *Store) After(ctx context.Context, p sessionstore.Position, limits sessi
 		}
 	}
 	page, resident, err := s.pageInMemory(now, p, limits)
+	for errors.Is(err, errFrozen) {
+		if err := s.Flush(ctx); err != nil { // which comes after it
+			return sessionstore.Page{}, err
+		}
+		page, resident, err = s.pageInMemory(now, p, limits)
+	}
 	switch {
 	case err != nil || resident == 0:
 		return page, err
@@ -231,6 +237,9 @@ func (s *Store) pageInMemory(now time.Time, p sessionstore.Position, limits sess
 	if st.Log == nil || st.Line != p.Line {
 		return page, 0, sessionstore.ErrNotFound
 	}
+	if st.frozen {
+		return page, 0, errFrozen
+	}
 	st.Log.Trim(&sh.arena, now)
 	if err := st.Log.Check(p.Seq, p.Token); err != nil {
 		return page, 0, err
@@ -238,7 +247,7 @@ func (s *Store) pageInMemory(now time.Time, p sessionstore.Position, limits sess
 	if r := st.Log.Resident(); p.Seq+1 < r {
 		page, resident = st.Log.Page(), r
 	} else {
-		page = st.Log.After(p.Seq, limits)
+		page = st.Log.After(p.Seq, s.readable(st), limits)
 	}
 	page.Token, page.Live = st.Token, st.Live
 	if st.Live && !page.More && resident == 0 {
@@ -354,6 +363,11 @@ func (s *Store) takeover(ctx context.Context, p sessionstore.Position) (sessions
 	if !slices.ContainsFunc(whole.Streams, func(st *Stream) bool { return st.Number == p.Number && st.Line() == p.Line }) {
 		return none, sessionstore.Stream{}, sessionstore.ErrNotFound
 	}
+	thaw, err := s.freeze(p)
+	if err != nil {
+		return none, sessionstore.Stream{}, err
+	}
+	defer thaw()
 	was, err := s.backend.Takeover(ctx, now, p.Session, p.Number)
 	if err := s.reading(err); err != nil {
 		return none, sessionstore.Stream{}, err
@@ -386,6 +400,52 @@ func (s *Store) takeover(ctx context.Context, p sessionstore.Position) (sessions
 		s.evictLogs()
 	}
 	return sessionstore.Lease{Session: p.Session, Line: p.Line, Number: p.Number, Token: token}, known, nil
+}
+
+// readable is the last record that may be seen: where nothing is sent before it is
+// stored, that goes for readers too.
+func (s *Store) readable(st *stream) uint64 {
+	if s.opt.Flush <= 0 && st.Log.MoreUnstored() {
+		return max(st.Log.Stored(), st.Log.Resident()-1)
+	}
+	return maxSeq
+}
+
+// errFrozen: the stream is being taken over. It has no old writer any more, and no new
+// one yet.
+var errFrozen = errors.New("frozen")
+
+// freeze keeps a stream of ours from being written, until it is thawed, and has stored
+// what was written before. Otherwise what an old lease wrote at that moment might be
+// stored under the new one: after it, for another process. It is for the flusher.
+func (s *Store) freeze(p sessionstore.Position) (thaw func(), err error) {
+	sh := s.shard(p.Session)
+	sh.mu.Lock()
+	ses, st := sh.stream(p.Session, p.Number)
+	if st == nil {
+		sh.mu.Unlock()
+		return func() {}, nil
+	}
+	st.frozen = true
+	dirty := st.dirty
+	sh.mu.Unlock()
+	thaw = func() {
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		st.frozen = false
+	}
+	for dirty {
+		s.urge(ses)
+		if err := s.writeOut(false); err != nil {
+			thaw()
+			return nil, err
+		}
+		sh.mu.Lock()
+		_, left := sh.stream(p.Session, p.Number)
+		dirty = left == st && st.dirty // if there was too much for one turn
+		sh.mu.Unlock()
+	}
+	return thaw, nil
 }
 
 // restore brings a stored stream into memory, in place of what is there of it: that

@@ -3,7 +3,6 @@ package behind
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -85,6 +84,7 @@ type stream struct {
 	whole    bool   // nothing of it is stored, as far as we know
 	dirty    bool   // it has moved since the last Change
 	forget   uint64 // StreamChange.Forget of the next
+	frozen   bool   // it is being taken over: who has its lease has lost it
 }
 
 // New returns a Store and starts its goroutine, which Close ends. A Backend that
@@ -111,7 +111,8 @@ func (s *Store) shard(id sessionstore.SessionID) *shard { return &s.shards[id[0]
 // numbers gives out the numbers of streams. Processes that share a backend have to
 // agree on which of a session's streams is the newest without asking each other, so
 // a number is a time: milliseconds since 2026, and twelve bits that are random but
-// for the first, so that two processes do not give out the same. It fits into the 53 bits that a
+// for the first, so that two processes hardly ever give out the same; if they do, their
+// Births differ, and the Backend takes the first. It fits into the 53 bits that a
 // floating-point number has, in Lua and in a browser.
 type numbers struct{ last atomic.Uint64 }
 
@@ -119,10 +120,14 @@ const numbersBegin = 1_767_225_600_000
 
 // next is greater than every number before, and than after.
 func (n *numbers) next(now time.Time, after uint64) uint64 {
-	want := uint64(max(now.UnixMilli()-numbersBegin, 0))<<12 | rand.Uint64N(1<<11)
+	random := rand.Uint64N(1 << 11)
+	want := uint64(max(now.UnixMilli()-numbersBegin, 0))<<12 | random
+	if want <= after { // another process's clock is ahead, and a third may know as much as we do
+		want = after + 1 + random
+	}
 	for {
 		last := n.last.Load()
-		number := max(want, last+1, after+1)
+		number := max(want, last+1)
 		if n.last.CompareAndSwap(last, number) {
 			return number
 		}
@@ -152,7 +157,7 @@ func (sh *shard) stream(id sessionstore.SessionID, number uint64) (*session, *st
 // leased finds the stream that l may write; nil: there is none.
 func (sh *shard) leased(l sessionstore.Lease) (*session, *stream) {
 	ses, st := sh.stream(l.Session, l.Number)
-	if st == nil || !st.Live || st.Token != l.Token || st.Line != l.Line {
+	if st == nil || !st.Live || st.frozen || st.Token != l.Token || st.Line != l.Line {
 		return nil, nil
 	}
 	return ses, st
@@ -179,7 +184,7 @@ func (ses *session) live() bool {
 
 // Save replaces a stream's State; see sessionstore.Store.
 func (s *Store) Save(ctx context.Context, l sessionstore.Lease, state *sessionstore.State) error {
-	ses, gen, err := s.write(l, func(ses *session, st *stream, now time.Time) {
+	ses, stored, err := s.write(l, func(ses *session, st *stream, now time.Time) {
 		// Only at first: by a later Save the stream it continued may have been found
 		// alive, have gone on, and know what this one does not.
 		if i, here := ses.find(state.Continues); st.Saved.IsZero() && (!here || !ses.streams[i].Live) {
@@ -190,7 +195,7 @@ func (s *Store) Save(ctx context.Context, l sessionstore.Lease, state *sessionst
 	if err != nil {
 		return err
 	}
-	return s.strictly(ctx, ses, l, gen)
+	return s.strictly(ctx, ses, stored)
 }
 
 // Advance applies p to a stream's State; see sessionstore.Store. It is the hot
@@ -209,9 +214,9 @@ func (s *Store) Advance(ctx context.Context, l sessionstore.Lease, p sessionstor
 	}
 	st.Advance(now, &p)
 	ses.used, st.dirty = now, true
-	gen := s.mark(ses)
+	stored := s.promise(ses, st.Number, s.mark(ses))
 	sh.mu.Unlock()
-	return s.strictly(ctx, ses, l, gen)
+	return s.strictly(ctx, ses, stored)
 }
 
 // Append adds to a stream's log; see sessionstore.Log. It is as hot.
@@ -228,7 +233,7 @@ func (s *Store) Append(ctx context.Context, l sessionstore.Lease, now time.Time,
 	}
 	err := st.Log.Append(&sh.arena, st.Token, now, recs)
 	ses.used, st.dirty = now, true
-	gen := s.mark(ses)
+	stored := s.promise(ses, st.Number, s.mark(ses))
 	sh.mu.Unlock()
 	if s.opt.Memory > 0 && s.logs.Bytes() > s.opt.Memory {
 		s.evictLogs()
@@ -236,61 +241,43 @@ func (s *Store) Append(ctx context.Context, l sessionstore.Lease, now time.Time,
 	if err != nil {
 		return err
 	}
-	return s.strictly(ctx, ses, l, gen)
+	return s.strictly(ctx, ses, stored)
 }
 
 // Finish records a stream's end; see sessionstore.Log.
 func (s *Store) Finish(ctx context.Context, l sessionstore.Lease, end sessionstore.End) error {
-	ses, gen, err := s.write(l, func(_ *session, st *stream, _ time.Time) { st.Log.Finish(end) })
+	ses, stored, err := s.write(l, func(_ *session, st *stream, _ time.Time) { st.Log.Finish(end) })
 	if err != nil {
 		return err
 	}
-	return s.strictly(ctx, ses, l, gen)
+	return s.strictly(ctx, ses, stored)
 }
 
 // Release ends a stream; see sessionstore.Store.
 func (s *Store) Release(ctx context.Context, l sessionstore.Lease) error {
-	ses, gen, err := s.write(l, func(_ *session, st *stream, _ time.Time) {
+	ses, stored, err := s.write(l, func(_ *session, st *stream, _ time.Time) {
 		st.Live = false
 		st.Log.Wake()
 	})
-	if err != nil || s.opt.Flush > 0 {
+	if err != nil {
 		return err
 	}
-	return s.settle(ctx, ses, gen)
+	return s.strictly(ctx, ses, stored)
 }
 
-// write changes the leased stream, and returns the generation of the change.
-func (s *Store) write(l sessionstore.Lease, change func(*session, *stream, time.Time)) (*session, uint64, error) {
+// write changes the leased stream, and returns what is to be waited for, if anything.
+func (s *Store) write(l sessionstore.Lease, change func(*session, *stream, time.Time)) (*session, <-chan error, error) {
 	now := s.opt.Now()
 	sh := s.shard(l.Session)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	ses, st := sh.leased(l)
 	if st == nil {
-		return nil, 0, sessionstore.ErrFenced
+		return nil, nil, sessionstore.ErrFenced
 	}
 	change(ses, st, now)
 	ses.used, st.dirty = now, true
-	return ses, s.mark(ses), nil
-}
-
-// strictly waits until a change is stored, if the store was told to.
-func (s *Store) strictly(ctx context.Context, ses *session, l sessionstore.Lease, gen uint64) error {
-	if s.opt.Flush > 0 {
-		return nil
-	}
-	if err := s.settle(ctx, ses, gen); err != nil {
-		return fmt.Errorf("storing before sending: %w", err)
-	}
-	// The backend may have refused it, and then the stream is not here any more.
-	sh := s.shard(l.Session)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if i, ok := ses.find(l.Number); !ok || ses.streams[i].Token != l.Token {
-		return sessionstore.ErrFenced
-	}
-	return nil
+	return ses, s.promise(ses, st.Number, s.mark(ses)), nil
 }
 
 // LogBytes is the memory that logs hold; see sessionstore.Directory.

@@ -120,13 +120,17 @@ func (lg *Log) Page() sessionstore.Page {
 	return sessionstore.Page{Oldest: lg.oldest, Newest: lg.newest, Head: slices.Clone(lg.head), End: lg.end}
 }
 
-// After returns a page of what follows seq. That is in memory, or nothing follows.
-func (lg *Log) After(seq uint64, limits sessionstore.PageLimits) sessionstore.Page {
+// After returns a page of what follows seq, as if nothing came after through. That is
+// in memory, or nothing follows.
+func (lg *Log) After(seq, through uint64, limits sessionstore.PageLimits) sessionstore.Page {
 	limits = Limits(limits)
 	page := lg.Page()
+	if through < lg.newest {
+		page.Newest, page.End = through, sessionstore.EndNone
+	}
 	// How many fit is known before they are copied: they take one piece of memory.
 	n, size := 0, 0
-	for next := seq + 1; next <= lg.newest && n < limits.Records; next++ {
+	for next := seq + 1; next <= page.Newest && n < limits.Records; next++ {
 		m := lg.records.at(int(next - lg.oldest))
 		length := int(m.id) + int(m.wire)
 		if n > 0 && size+length > limits.Bytes {
@@ -135,7 +139,7 @@ func (lg *Log) After(seq uint64, limits sessionstore.PageLimits) sessionstore.Pa
 		n++
 		size += length
 	}
-	page.More = seq+uint64(n) < lg.newest
+	page.More = seq+uint64(n) < page.Newest
 	if n == 0 {
 		return page
 	}

@@ -67,6 +67,8 @@ local function apply(c)
     redis.call('HSET', key, 'b' .. c.number, c.birth)
   elseif old.token > tonumber(c.token) then
     return 1
+  elseif old.token == tonumber(c.token) and c.birth ~= '' and c.birth ~= redis.call('HGET', key, 'b' .. c.number) then
+    return 1 -- another process has begun a stream with this number
   elseif old.token == tonumber(c.token) and old.revision >= tonumber(c.revision) then
     return 0 -- the answer to it was lost
   end
