@@ -66,13 +66,14 @@ type Options struct {
 	StoreFirst bool
 
 	// StoreTimeout bounds how long the store may keep a client waiting for its
-	// response headers, and a stream's end from being recorded; zero: 100 ms.
-	// Envoy's own patience (message_timeout) should be longer.
+	// response headers, and a stream's end from being recorded; zero: 100 ms, or half a
+	// second with StoreFirst. Envoy's own patience (message_timeout) should be longer.
 	StoreTimeout time.Duration
 }
 
 const (
 	defaultStoreTimeout = 100 * time.Millisecond
+	storeFirstClaim     = 500 * time.Millisecond
 	storeFirstTimeout   = 10 * time.Second
 )
 
@@ -139,7 +140,11 @@ func NewServer(o Options) (*Server, error) {
 	if o.Random == nil {
 		o.Random = random
 	}
-	if o.StoreTimeout <= 0 {
+	switch {
+	case o.StoreTimeout > 0:
+	case o.StoreFirst:
+		o.StoreTimeout = storeFirstClaim
+	default:
 		o.StoreTimeout = defaultStoreTimeout
 	}
 	if o.Relay && o.Fetch == nil {

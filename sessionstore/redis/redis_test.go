@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"holdfast/sessionstore"
 	"holdfast/sessionstore/redis"
 	"holdfast/test/redistest"
 	"holdfast/test/storetest"
@@ -48,6 +49,70 @@ func TestContract(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestShared: a reader in another process sees what is written, is heard of by the
+// writer, and learns when that is no more; who takes over then has the stream.
+func TestShared(t *testing.T) {
+	server := redistest.Start(t)
+	o := redis.Options{URL: server.URL(), Prefix: fmt.Sprint("test", prefixes.Add(1)), Flush: time.Millisecond}
+	writer, reader := open(t, o), open(t, o)
+	ctx := t.Context()
+	lease, _, err := writer.Claim(ctx, sessionstore.Key{Session: sessionstore.SessionID{1}, Log: sessionstore.LogLimits{Events: 10}, Head: []byte("h")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(s *redis.Store, l sessionstore.Lease, seq uint64) error {
+		if err := s.Append(ctx, l, time.Time{}, []sessionstore.Record{{Seq: seq, Wire: []byte("data: x\n\n")}}); err != nil {
+			return err
+		}
+		return s.Flush(ctx)
+	}
+	if err := add(writer, lease, 1); err != nil {
+		t.Fatal(err)
+	}
+	at := sessionstore.Position{Session: lease.Session, Line: lease.Line, Number: lease.Number}
+	look := func(want int, live, orphaned bool) {
+		t.Helper()
+		page, err := reader.After(ctx, at, sessionstore.PageLimits{})
+		if err != nil || len(page.Records) != want || page.Live != live || page.Orphaned != orphaned {
+			t.Errorf("got %d records, live: %v, orphaned: %v, %v; want %d, %v, %v", len(page.Records), page.Live, page.Orphaned, err, want, live, orphaned)
+		}
+	}
+	look(1, true, false)
+	if read, err := writer.Attended(ctx, lease); err != nil || read {
+		t.Errorf("read by nobody: %v, %v", read, err)
+	}
+	if err := reader.Attend(ctx, at); err != nil {
+		t.Fatal(err)
+	}
+	if read, err := writer.Attended(ctx, lease); err != nil || !read {
+		t.Errorf("read: %v, %v", read, err)
+	}
+
+	// Its process ends, and leaves the stream as it is.
+	if err := add(writer, lease, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, "the writer is missed", func() bool {
+		page, err := reader.After(ctx, at, sessionstore.PageLimits{})
+		return err == nil && page.Orphaned
+	})
+	mine, _, err := reader.Takeover(ctx, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := add(reader, mine, 3); err != nil {
+		t.Fatal(err)
+	}
+	look(3, true, false)
+	if err := reader.Release(ctx, mine); err != nil {
+		t.Fatal(err)
+	}
+	look(3, false, false)
 }
 
 // TestLinearizable: one process that writes behind, and two that store before they
