@@ -35,8 +35,13 @@ func (st *stream) record(now time.Time, o splice.Outcome) {
 		zap.Uint64("resumes", st.counts.Resumes),
 		zap.Uint64("bytes", st.counts.BytesOut),
 		zap.Duration("duration", now.Sub(st.started)),
+		zap.Bool("stored", st.stored()),
 	)
 }
+
+// stored says whether the store has what the stream knows, for a client that comes
+// back: it took the stream on, did not take it away, and works.
+func (st *stream) stored() bool { return !st.unstored.Load() && st.srv.store.failure() == nil }
 
 // shownSession is how many bytes of a session's ID a log line has: enough to find
 // it with `holdfast sessions list`.
@@ -57,6 +62,7 @@ func (st *stream) endFields(o splice.Outcome) map[string]*structpb.Value {
 		"duplicates": number(st.counts.Duplicates),
 		"resumes":    number(st.counts.Resumes),
 		"cursor":     structpb.NewStringValue(shorten(st.cursor())),
+		"stored":     structpb.NewBoolValue(st.stored()),
 		streamField:  structpb.NewStringValue(st.id.String()),
 	}
 }

@@ -63,8 +63,12 @@ func TestStoreFails(t *testing.T) {
 					t.Error("still ready")
 				}
 				e.end("")
-				e.wantEnd("")
-				w.wantOutcome("complete")
+				if meta := e.wantEnd(""); meta["stored"] != false {
+					t.Errorf("the access log learns %v", meta)
+				}
+				if line := w.ended(); line["outcome"] != "complete" || line["stored"] != false {
+					t.Errorf("the log says %v", line)
+				}
 				w.wantMetric(1, "store_operations_total", "claim", "error")
 				w.wantMetric(0, "store_operations_total", "save", "error")
 
@@ -72,7 +76,9 @@ func TestStoreFails(t *testing.T) {
 				bad.err, bad.hang = nil, false
 				e = w.stream("GET", "/")
 				e.end("data: 2\n\n")
-				e.wantEnd("data: 2\n\n")
+				if meta := e.wantEnd("data: 2\n\n"); meta["stored"] != true {
+					t.Errorf("the access log learns %v", meta)
+				}
 				if err := w.srv.Ready(); err != nil {
 					t.Errorf("not ready: %v", err)
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,8 +73,10 @@ type stream struct {
 	told   bool        // its outcome was recorded when its client left
 	mode   config.Mode // what is done, which need not be what the policy would like
 	leased bool        // guarded by saving
-	rec    *recorder   // nil: what the client gets is neither kept nor changed
-	saving turn        // orders saves
+
+	unstored atomic.Bool // it has no lease, or lost it
+	rec      *recorder   // nil: what the client gets is neither kept nor changed
+	saving   turn        // orders saves
 
 	lease     sessionstore.Lease
 	continues uint64
@@ -124,6 +127,7 @@ func (st *stream) begin(b beginning) bool {
 		start.RetryBinds = st.origin.strategy.Name() == upstream.MCP.String()
 	}
 	lease, earlier, ok := s.store.claim(wait, key)
+	st.unstored.Store(!ok)
 	if ok {
 		st.lease, st.leased = lease, true
 		start.Earlier, st.continues = earlierState(&st.policy.Splice, b.cursor, earlier)
@@ -366,7 +370,9 @@ func (st *stream) saveWithin(wait *patience) {
 	if !st.leased || st.broken() {
 		return
 	}
-	st.leased = st.srv.store.save(wait, st.lease, st.continues, st.appendState)
+	if st.leased = st.srv.store.save(wait, st.lease, st.continues, st.appendState); !st.leased {
+		st.unstored.Store(true)
+	}
 }
 
 func (st *stream) release() {
