@@ -73,6 +73,22 @@ func TestFaultsAreFound(t *testing.T) {
 	}
 }
 
+// TestSealedIDsAreOpened: an event with an id of ours is the origin's but for that.
+func TestSealedIDsAreOpened(t *testing.T) {
+	sealed := strings.NewReplacer("id: 1\n", "id: AAAA\n", "id: 2\n", "id: BBBB\n", "id: 3\n", "id: CCCC\n")
+	c := newComparer("s", 3)
+	c.sealed = true
+	c.took([]byte(sealed.Replace(stream("s", 1, 2))))
+	if c.next != 3 || c.lastID != "BBBB" || len(c.words) > 0 {
+		t.Errorf("next is %d, the last id %q; %v", c.next, c.lastID, c.words)
+	}
+	c.took([]byte(sealed.Replace(strings.Replace(stream("s", 3, 3), "x", "y", 1))))
+	c.took([]byte(sealed.Replace(stream("s", 2, 2))))
+	if c.altered+c.repeated == 0 || c.lastID != "BBBB" {
+		t.Errorf("%d altered, %d repeated, the last id %q", c.altered, c.repeated, c.lastID)
+	}
+}
+
 // TestLatency: a break is told before the next event arrives, or after.
 func TestLatency(t *testing.T) {
 	at := time.Unix(100, 0)

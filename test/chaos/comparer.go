@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // comparer checks the bytes of a stream as they come.
@@ -12,6 +13,11 @@ type comparer struct {
 	rest   []byte // of an event that is not whole yet
 	want   []byte // event next
 	next   int    // the number of the event that has to come next
+
+	// sealed says that ids are not the origin's, but ours. The last one is what the
+	// client comes back with.
+	sealed bool
+	lastID string
 
 	events   int // different ones that came
 	lost     int // that were passed over
@@ -37,14 +43,30 @@ func (c *comparer) took(b []byte) (fresh int) {
 		if block[0] == ':' { // a heartbeat
 			continue
 		}
+		id := ""
+		if c.sealed {
+			id, block = opened(block)
+		}
 		if !bytes.Equal(block, c.want) && !c.elsewhere(block) {
 			continue
 		}
 		fresh++
 		c.events++
+		c.lastID = id
 		c.next++
 		c.want = appendEvent(c.want[:0], c.stream, c.next)
 	}
+}
+
+// opened is an event as it was before its id was sealed, if it could be, and that id.
+func opened(block []byte) (id string, event []byte) {
+	var stream string
+	var n int
+	line, rest, found := strings.Cut(string(block), "\n")
+	if _, err := fmt.Sscanf(rest, "data: %s %d ", &stream, &n); err != nil || !found {
+		return "", block
+	}
+	return strings.TrimPrefix(line, "id: "), fmt.Appendf(nil, "id: %d\n%s", n, rest)
 }
 
 // elsewhere finds out what a block is that had not to come next. If events before

@@ -22,6 +22,7 @@ const aloneHeader = "x-alone"
 const (
 	kindExact   = "exact"   // goes on behind the client's cursor
 	kindOverlap = "overlap" // begins some events before it, as far as Holdfast is there to see
+	kindSealed  = "sealed"  // goes on behind it; the client sees ids of ours, and Envoy alone is refused
 )
 
 // groups are how streams are held, and by which kind of origin they are served. What
@@ -31,7 +32,7 @@ func (s *stage) groups() (all []string) {
 	for _, via := range s.o.vias {
 		all = append(all, via+"/"+kindExact, via+"/"+kindOverlap)
 	}
-	return append(all, viaInline+"/"+kindExact)
+	return append(all, viaInline+"/"+kindExact, "relay/"+kindSealed)
 }
 
 // overlapping is how many events an origin repeats, at most.
@@ -60,6 +61,10 @@ func (h *steadyOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch alone := r.Header.Get(aloneHeader) != ""; {
+	case alone && kind == kindSealed:
+		w.Header().Set(aloneHeader, "1")
+		http.Error(w, "my ids are not for clients", http.StatusServiceUnavailable)
+		return
 	case alone:
 		w.Header().Set(aloneHeader, "1")
 	case kind == kindOverlap:
@@ -95,6 +100,7 @@ const stuckAfter = 30 * time.Second
 // play reads a stream to its end, over as many connections as it takes.
 func (s *stage) play(ctx context.Context, client *http.Client, group, name string) {
 	c := newComparer(name, s.o.events)
+	c.sealed = strings.HasSuffix(group, "/"+kindSealed)
 	why := ""
 	for progress := time.Now(); c.next <= c.all; {
 		if ctx.Err() != nil {
@@ -130,7 +136,11 @@ func (s *stage) connect(ctx context.Context, client *http.Client, group, name st
 	}
 	req.Header.Set("accept", "text/event-stream")
 	req.Header.Set("x-client", name)
-	if c.next > 1 {
+	switch {
+	case c.next == 1:
+	case c.sealed:
+		req.Header.Set("last-event-id", c.lastID)
+	default:
 		req.Header.Set("last-event-id", strconv.Itoa(c.next-1))
 	}
 	res, err := client.Do(req)

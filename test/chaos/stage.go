@@ -45,6 +45,7 @@ drain: {deadline: 3s, spread: 300ms}
 log: {level: warn}
 policies:
 - {name: immediate, match: {path_prefix: /immediate/}, mode: hold, via: immediate, session: {key: ["header:x-client"]}, backoff: {base: 50ms, max: 500ms, retries: 100}}
+- {name: sealed, match: {path_prefix: /relay/sealed/}, mode: hold, via: relay, ids: sealed, session: {key: ["header:x-client"]}, backoff: {base: 50ms, max: 500ms, retries: 100}}
 - {name: inline, match: {path_prefix: /inline/}, mode: inline, session: {key: ["header:x-client"]}}
 - {name: relay, mode: hold, via: relay, session: {key: ["header:x-client"]}, backoff: {base: 50ms, max: 500ms, retries: 100}}
 `
