@@ -12,7 +12,7 @@ import (
 
 // storeLines are what the log has said of the store failing.
 func storeLines(gw *harness.Gateway) int {
-	return strings.Count(gw.Program.Stderr(), `"session store fails`)
+	return strings.Count(gw.Stderr(), `"session store fails`)
 }
 
 // TestStoreThatCannotBeUsed: with a Redis that is not there, or lets nobody in, clients
@@ -51,7 +51,7 @@ func TestStoreThatCannotBeUsed(t *testing.T) {
 			if n := storeLines(gw); n != 1 {
 				t.Errorf("the log says it %d times", n)
 			}
-			if text := gw.Program.Output() + why; strings.Contains(text, "s3cret") {
+			if text := gw.Output() + why; strings.Contains(text, "s3cret") {
 				t.Error("the password is told")
 			}
 		})
