@@ -45,6 +45,8 @@ func (st *stream) ending(o splice.Outcome) string {
 		switch k := f.GetKind().(type) {
 		case *structpb.Value_NumberValue:
 			v.Set(name, strconv.FormatFloat(k.NumberValue, 'f', -1, 64))
+		case *structpb.Value_BoolValue:
+			v.Set(name, strconv.FormatBool(k.BoolValue))
 		default:
 			v.Set(name, f.GetStringValue())
 		}
@@ -67,6 +69,8 @@ func endMetadata(trailer string) *structpb.Struct {
 				return nil
 			}
 			fields[name] = structpb.NewNumberValue(n)
+		case "stored":
+			fields[name] = structpb.NewBoolValue(v.Get(name) == "true")
 		default:
 			fields[name] = structpb.NewStringValue(v.Get(name))
 		}

@@ -65,7 +65,7 @@ func TestEndOfRelayed(t *testing.T) {
 		}
 		want := map[string]any{namespace: map[string]any{
 			"policy": "p", "mode": "hold", "outcome": "resumed", "cursor": "3",
-			"events": 4.0, "duplicates": 1.0, "resumes": 1.0, "stream": line["stream"],
+			"events": 4.0, "duplicates": 1.0, "resumes": 1.0, "stream": line["stream"], "stored": true,
 		}}
 		if diff := cmp.Diff(want, a.GetDynamicMetadata().AsMap()); diff != "" {
 			t.Errorf("metadata (-want +got):\n%s", diff)

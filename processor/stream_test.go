@@ -28,7 +28,7 @@ func TestInline(t *testing.T) {
 		delete(meta, streamField)
 		if d := cmp.Diff(map[string]any{
 			"policy": "p", "mode": "inline", "outcome": "complete", "cursor": "2",
-			"events": 2.0, "duplicates": 0.0, "resumes": 0.0,
+			"events": 2.0, "duplicates": 0.0, "resumes": 0.0, "stored": true,
 		}, meta); d != "" {
 			t.Errorf("metadata: %s", d)
 		}
@@ -43,6 +43,7 @@ func TestInline(t *testing.T) {
 		if d := cmp.Diff(map[string]any{
 			"policy": "p", "mode": "inline", "outcome": "complete", "method": "GET", "path": "/events", "upstream": "",
 			"events": uint64(2), "duplicates": uint64(0), "heartbeats": uint64(0), "resumes": uint64(0), "bytes": uint64(50), "duration": time.Duration(0),
+			"stored": true,
 		}, line); d != "" {
 			t.Errorf("log: %s", d)
 		}
