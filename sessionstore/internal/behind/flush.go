@@ -345,7 +345,7 @@ func (st *stream) change(a *kept.Arena, now time.Time) *StreamChange {
 	st.revision++
 	st.Log.Trim(a, now)
 	c := &StreamChange{Number: st.Number, State: stateRecord(st.Stream, st.revision), Forget: st.forget}
-	st.forget = 0
+	st.going, st.forget = st.forget, 0
 	if st.birth == nil {
 		st.birth = birthRecord(st.Stream)
 	}
@@ -382,7 +382,9 @@ func (s *Store) written(c *Change) {
 		if !ok {
 			continue // dropped meanwhile
 		}
-		switch st := ses.streams[i]; sc.Result {
+		st := ses.streams[i]
+		st.going = 0
+		switch sc.Result {
 		case Fenced:
 			sh.remove(ses, i)
 		case Missing:

@@ -212,13 +212,16 @@ func (s *Store) After(ctx context.Context, p sessionstore.Position, limits sessi
 	return s.storedPage(ctx, now, p, known.Streams[i], limits)
 }
 
-// forgetting says that a stream which continues p's may have it forgotten.
+// forgetting says that a stream which continues p's may have it forgotten, by a change
+// that is not made yet.
 func (s *Store) forgetting(p sessionstore.Position) bool {
 	sh := s.shard(p.Session)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	ses := sh.sessions[p.Session]
-	return ses != nil && slices.ContainsFunc(ses.streams, func(st *stream) bool { return st.forget == p.Number })
+	return ses != nil && slices.ContainsFunc(ses.streams, func(st *stream) bool {
+		return st.forget == p.Number || st.going == p.Number
+	})
 }
 
 const maxSeq = 1<<64 - 1

@@ -84,6 +84,7 @@ type stream struct {
 	whole    bool   // nothing of it is stored, as far as we know
 	dirty    bool   // it has moved since the last Change
 	forget   uint64 // StreamChange.Forget of the next
+	going    uint64 // the same of the one that is under way
 	frozen   bool   // it is being taken over: who has its lease has lost it
 }
 
