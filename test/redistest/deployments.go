@@ -146,14 +146,20 @@ func StartCluster(tb testing.TB) []*Server {
 	tb.Helper()
 	const nodes, slots = 3, 16384
 	var all []*Server
-	for range nodes {
-		all = append(all, Start(tb, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
-	}
-	for i, s := range all {
+	var buses []string
+	for i := range nodes {
+		// Without one it would be 10,000 above the other, where any connection may be.
+		bus, err := quietPort()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		buses = append(buses, strconv.Itoa(bus))
+		s := Start(tb, "--cluster-enabled", "yes", "--cluster-port", buses[i], "--cluster-node-timeout", "2000")
+		all = append(all, s)
 		s.Command(tb, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/nodes), strconv.Itoa((i+1)*slots/nodes-1))
 		if i > 0 {
 			s.Command(tb, "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
-			s.Command(tb, "CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(all[0].Port))
+			s.Command(tb, "CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(all[0].Port), buses[0])
 		}
 	}
 	Eventually(tb, "the cluster knows of itself", func() bool {
