@@ -223,9 +223,12 @@ func (st *stream) prepare(d splice.Dial) (upstream.Request, bool) {
 		return upstream.Request{}, false
 	}
 	if d.Cursor == "" && o.repeats {
-		return o.first, true
+		req := o.first
+		req.Header = st.spans().outgoing(d.Attempt, req.Header)
+		return req, true
 	}
 	req, ok := st.continuation(d.Cursor)
+	req.Header = st.spans().outgoing(d.Attempt, req.Header)
 	req.Policy, req.Peek = st.policy.Name, o.first.Peek
 	if !ok {
 		o.drop(d.Attempt)
@@ -274,6 +277,7 @@ func (st *stream) answered(n splice.Attempt, res *upstream.Response) bool {
 	now := st.srv.now()
 	_, reported := res.Header[retryHeader] // by the filter in upstream position
 	a.target = takeTarget(res.Header)
+	st.spans().answered(n, res.Status, a.target.Address)
 	v := st.judge(now, res)
 	if res.Status >= http.StatusInternalServerError && !reported {
 		o.report(now, a, health.BadStatus)

@@ -51,6 +51,8 @@ type exchange struct {
 	method, path, upstream string // path without its query
 	returns                returning
 
+	spans *spans // nil: the request is not traced
+
 	target   health.Target // who answers
 	head     headers       // the request's, while its continuation may have to be asked for
 	bodiless bool          // the request ended with its headers
@@ -187,6 +189,9 @@ func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err er
 	}
 	x.policy = policy
 	x.method, x.path, x.upstream = r.method, withoutQuery(r.path), h.Attribute("xds.cluster_name")
+	if s := x.srv; s.tracer != nil {
+		x.spans = s.spansOf(policy, x.method, x.path, r.host, traceOfCall(x.g.Context()), headerCarrier(r.headers))
+	}
 	x.marks = policy.Mode != config.ModeObserve && x.peekable() && repeatable(policy, &r)
 	a := x.srv.answers.request
 	switch identity := policy.Mode != config.ModeObserve && r.wantsEvents(); {
@@ -256,6 +261,7 @@ func (x *exchange) responseHeaders(h *wire.Headers) (runner, error) {
 	st, ok := x.begin(response)
 	defer st.gate.unlock()
 	if !ok {
+		x.spans.finish(x.srv.now())
 		return nil, x.g.SendMsg(x.srv.answers.response)
 	}
 	if err := x.g.SendMsg(x.policy.watch.of(st.id)); err != nil {

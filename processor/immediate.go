@@ -81,20 +81,29 @@ func (x *exchange) immediately(r *request) (_ runner, inline bool, err error) {
 		}
 		req.Content = content
 	}
+	if x.spans != nil {
+		x.spans = x.spans.begin(x.spans.since, 0, fetched)
+	}
 	st := &immediate{held: held{done: make(chan struct{})}, client: x.newInjector()}
-	ctx := st.keptFor(x.g.Context(), s.detaches(x.policy, &req), &req)
-	res, err := s.fetch.Fetch(ctx, req)
+	ctx := st.keptFor(x.spans.with(x.g.Context()), s.detaches(x.policy, &req), &req)
+	sent := req
+	sent.Header = x.spans.outgoing(0, req.Header)
+	res, err := s.fetch.Fetch(ctx, sent)
 	if err != nil {
+		x.spans.fail(s.now(), 0, errorType(err))
+		x.spans.finish(s.now())
 		inline, err = x.unfetched(r.method, err)
 		return nil, inline, err
 	}
 	if len(res.Header["Set-Cookie"]) > 1 && x.bodiless && mayRepeat(r.method, nil) {
 		// Of fields of one name, Envoy 1.40 takes the last one, and these cannot be
 		// joined into one: let it make the request itself.
+		x.spans.finish(s.now())
 		_ = res.Close()
 		return nil, true, nil
 	}
 	target := takeTarget(res.Header)
+	x.spans.answered(0, res.Status, target.Address)
 	if x.id.closedBy(r.method, res.Status) {
 		s.store.drop(x.g.Context(), x.id.session())
 	}
@@ -301,8 +310,11 @@ func (x *exchange) answerStatus(code int) error {
 
 // passOn relays an answer that is no event stream, as it is.
 func (x *exchange) passOn(res *upstream.Response) error {
-	defer func() { _ = res.Close() }()
 	s := x.srv
+	defer func() {
+		_ = res.Close()
+		x.spans.finish(s.now())
+	}()
 	begun, leaving, finished := s.now(), x.watch(), true
 	defer func() { s.immediates.ended(s, leaving, s.now().Sub(begun), finished) }()
 	if err := x.g.SendMsg(&wire.Response{Message: immediateHeaders(res.Status, res.Header)}); err != nil {

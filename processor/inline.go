@@ -3,6 +3,7 @@ package processor
 import (
 	"errors"
 	"io"
+	"net/http"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -43,8 +44,12 @@ func inlineMode(p *config.Policy) config.Mode {
 // if there is to be none.
 func (x *exchange) begin(response headers) (_ *inlined, ok bool) {
 	st := &inlined{g: x.g, uploading: x.uploading}
+	if x.spans != nil {
+		x.spans = x.spans.begin(x.spans.since, 0, looksOn)
+		x.spans.answered(0, http.StatusOK, x.target.Address)
+	}
 	st.stream = stream{
-		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.g.Context(), out: st,
+		srv: x.srv, policy: x.policy, mode: inlineMode(x.policy.Policy), ctx: x.spans.with(x.g.Context()), out: st,
 		method: x.method, path: x.path, upstream: x.upstream, origin: x.origin(response),
 	}
 	b := beginning{id: &x.id, known: st, returning: x.returns}

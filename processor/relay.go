@@ -99,7 +99,7 @@ func abortHandler() {
 
 // relayHeaders deals with everything but the body of an event stream. It returns
 // that, or nil if the request is done.
-func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
+func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (begun relaying) {
 	name, ok := s.admit(r)
 	if !ok {
 		http.Error(w, "This listener serves requests that Holdfast's filter has sent here.", http.StatusForbidden)
@@ -130,19 +130,29 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
 	}
 	req := fetchRequest(r, name)
 	st := &relayed{w: w, ends: ends, held: held{done: make(chan struct{})}}
-	ctx := r.Context()
+	spans := s.spansOfRelayed(policy, r)
+	defer func() {
+		if begun == nil {
+			spans.finish(s.now())
+		}
+	}()
+	ctx := spans.with(r.Context())
 	if policy != nil {
 		ctx = st.keptFor(ctx, s.detaches(policy, &req), &req)
 	}
 	early := &informational{w: w}
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: early.relay})
-	res, err := s.fetch.Fetch(traced, req)
+	sent := req
+	sent.Header = spans.outgoing(0, req.Header)
+	res, err := s.fetch.Fetch(traced, sent)
 	early.end()
 	if err != nil {
+		spans.fail(s.now(), 0, errorType(err))
 		s.relayFailure(w, r, err)
 		return nil
 	}
 	target := takeTarget(res.Header)
+	spans.answered(0, res.Status, target.Address)
 	if policy != nil && id.closedBy(r.Method, res.Status) {
 		s.store.drop(r.Context(), id.session())
 	}
@@ -168,9 +178,9 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) relaying {
 	if s.keeps(policy, &id, st.life != nil) {
 		b.header = res.Header
 	}
-	begun := st.begin(b)
+	ok = st.begin(b)
 	defer st.gate.unlock()
-	if !begun {
+	if !ok {
 		s.relayPlain(w, res)
 		return nil
 	}

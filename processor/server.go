@@ -12,6 +12,7 @@ import (
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -35,6 +36,7 @@ type Options struct {
 
 	Logger     *zap.Logger           // nil: no logs
 	Registerer prometheus.Registerer // nil: no metrics
+	Tracer     trace.Tracer          // of the attempts' spans; nil: there are none
 	Live       *live.Registry        // nil: one of the Server's own
 	Now        func() time.Time      // nil: time.Now
 	Random     func() uint64         // seeds of streams and their IDs; nil: crypto/rand
@@ -86,6 +88,7 @@ type Server struct {
 	store    guardedStore
 	log      *zap.Logger
 	metrics  *metrics
+	tracer   trace.Tracer // nil: nobody traces
 	live     *live.Registry
 	now      func() time.Time
 	random   func() uint64
@@ -173,6 +176,7 @@ func NewServer(o Options) (*Server, error) {
 	s := &Server{
 		log:      o.Logger,
 		metrics:  m,
+		tracer:   o.Tracer,
 		live:     o.Live,
 		now:      o.Now,
 		random:   o.Random,

@@ -222,6 +222,7 @@ func (st *stream) perform(now time.Time, in splice.Input) {
 		return
 	}
 	st.rememberInput(now, in)
+	st.spanInput(now, in)
 	if st.origin != nil {
 		st.origin.suppose(in)
 	}
@@ -255,6 +256,7 @@ func (st *stream) tally(before splice.Counts) (events uint64) {
 func (st *stream) carryOut(now time.Time, rd splice.Ready) {
 	if len(rd.Notes)+len(rd.Commands) > 0 {
 		st.note(rd.Notes)
+		st.spanReady(now, rd)
 		st.rememberReady(now, rd)
 	}
 	// The last bytes and the end go out as one message where that is possible.
@@ -405,6 +407,7 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
 	if !st.told {
 		st.record(now, c.Outcome)
 	}
+	st.spanClose(now, c.Outcome)
 	st.out.conclude(body, c.Abort, c.Outcome)
 	st.retire(now, c.Outcome)
 }

@@ -19,6 +19,7 @@ func (st *stream) remember(now time.Time, kind live.Kind, text string) {
 		st.timeline = new(live.Timeline)
 	}
 	st.timeline.Add(now.Sub(st.started), kind, text)
+	st.spans().event(now, kind, text)
 }
 
 // rememberInput is for the facts that a Machine is told, but for chunks.

@@ -33,6 +33,7 @@ type service struct {
 	grpc      *grpc.Server
 	back      wayBack
 	sealer    *seal.Sealer
+	spans     *spans
 	relay     *http.Server // nil: not started
 	admin     *adminServer
 	failed    chan error // a server that stopped without being told to
@@ -60,8 +61,14 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 		back.close()
 		return nil, err
 	}
+	spans, err := newTracing(cfg.Tracing, log, registry)
+	if err != nil {
+		back.close()
+		closeStore(store, log)
+		return nil, err
+	}
 	proc, err := processor.NewServer(processor.Options{
-		Policies: policies, Store: store, Logger: log, Registerer: registry,
+		Policies: policies, Store: store, Logger: log, Registerer: registry, Tracer: spans.tracer(),
 		// Replicas that share a key verify one another's passes and tickets.
 		Fetch: back.fetch, Relay: cfg.Relay.Listen != "", Passes: back.passes, Tickets: back.passes,
 		Sealer: sealer, Detached: cfg.Limits.Detached,
@@ -70,9 +77,11 @@ func newService(cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, cred
 	if err != nil {
 		back.close()
 		closeStore(store, log)
+		spans.stop(context.Background())
 		return nil, err
 	}
 	s := &service{
+		spans: spans,
 		store: store,
 		cfg:   cfg, log: log, level: level,
 		processor: proc,
@@ -158,6 +167,7 @@ func (s *service) stop() {
 	}
 	s.admin.stop()
 	closeStore(s.store, s.log)
+	s.spans.stop(ctx) // the last streams' have just been ended
 }
 
 // setup is what run and serve do first.

@@ -100,7 +100,8 @@ type Log struct {
 
 // Tracing is where spans go.
 type Tracing struct {
-	OTLPEndpoint string `json:"otlp_endpoint"`
+	OTLPEndpoint string  `json:"otlp_endpoint"`
+	Sample       float64 `json:"sample"`
 }
 
 // PolicyConfig is one entry of the policies list as it is written; [Policy] is
@@ -206,6 +207,7 @@ func Default() *Config {
 		},
 		Drain:    Drain{Deadline: Duration(30 * time.Second), Spread: Duration(10 * time.Second)},
 		Log:      Log{Level: "info", Format: "json"},
+		Tracing:  Tracing{Sample: 100},
 		Policies: []PolicyConfig{defaultPolicy()},
 	}
 }

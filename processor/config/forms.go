@@ -78,6 +78,35 @@ func checkStoreURL(s string) error {
 	return fmt.Errorf("%q is not the address of a Redis: %s", redactURL(s), forms)
 }
 
+// checkOTLP accepts where a collector takes spans by gRPC.
+func checkOTLP(s string) error {
+	const forms = "write host:port (4317 is usual), https://host:port or unix:/path"
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if strings.Trim(path, "/") == "" {
+			return fmt.Errorf("%q names no socket: %s", s, forms)
+		}
+		return nil
+	}
+	full := s
+	if !strings.Contains(s, "://") {
+		full = "http://" + s
+	}
+	u, err := url.Parse(full)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is not an address: %s", redactURL(s), forms)
+	case u.User != nil:
+		return fmt.Errorf("%q has a user in it: what the collector wants to know goes into the environment, as OTEL_EXPORTER_OTLP_HEADERS", redactURL(s))
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("%q begins with neither http nor https: %s", redactURL(s), forms)
+	case u.Hostname() == "" || u.Port() == "":
+		return fmt.Errorf("%q needs a host and a port: %s", redactURL(s), forms)
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("%q has more than a host and a port, and gRPC no path: %s", redactURL(s), forms)
+	}
+	return nil
+}
+
 // checkPathPrefix accepts what a path can begin with on the wire. Matching
 // compares bytes, so a prefix that no path can have would silently never match.
 func checkPathPrefix(s string) error {

@@ -144,8 +144,13 @@ func processKeys() []key {
 		{path: "log.level", doc: "The least important log line that is written.", values: []string{"debug", "info", "warn", "error"}},
 		{path: "log.format", doc: "`json` for machines, `console` for reading.", values: []string{"json", "console"}},
 		{
-			path: "tracing.otlp_endpoint", doc: "Where spans are sent.",
-			zero: "no tracing", shape: "`host:port`",
+			path: "tracing.otlp_endpoint", doc: "Where spans are sent, by OTLP over gRPC: a span for each attempt to get a stream, in the trace of its request ([tracing.md](tracing.md)).",
+			zero: "no tracing", shape: "`host:port`, `https://host:port` or `unix:/path`", form: checkOTLP,
+		},
+		{
+			path:   "tracing.sample",
+			doc:    "Of the requests that come without a trace, the percentage that get one. A request that comes with one is traced if its caller has decided so.",
+			bounds: numbers(0, 100),
 		},
 	}
 }

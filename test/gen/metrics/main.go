@@ -18,6 +18,7 @@ import (
 
 	"holdfast/processor"
 	"holdfast/processor/config"
+	"holdfast/processor/tracing"
 	"holdfast/sessionstore/memory"
 )
 
@@ -68,6 +69,9 @@ func gather() ([]family, error) {
 	registry := &recorder{Registry: prometheus.NewRegistry()}
 	store := memory.New(memory.Options{})
 	if _, err := processor.NewServer(processor.Options{Policies: policies, Store: store, Registerer: registry}); err != nil {
+		return nil, err
+	}
+	if _, err := tracing.NewCounts(registry); err != nil {
 		return nil, err
 	}
 	gathered, err := registry.Gather()
