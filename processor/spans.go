@@ -157,13 +157,13 @@ const (
 
 // begin begins the span of an attempt. If it is not to be recorded nor are those
 // that follow, and it returns nil in place of p.
-func (p *spans) begin(now time.Time, n splice.Attempt, kind trace.SpanKind, more ...attribute.KeyValue) *spans {
+func (p *spans) begin(now time.Time, n splice.Attempt, kind trace.SpanKind) *spans {
 	if p == nil {
 		return nil
 	}
 	options := []trace.SpanStartOption{
 		trace.WithTimestamp(now), trace.WithSpanKind(kind),
-		trace.WithAttributes(p.shared...), trace.WithAttributes(attribute.Int64(attemptNo, int64(n))), trace.WithAttributes(more...),
+		trace.WithAttributes(p.shared...), trace.WithAttributes(attribute.Int64(attemptNo, int64(n))),
 	}
 	if n > 0 {
 		options = append(options, trace.WithAttributes(semconv.HTTPRequestResendCount(int(n))))
