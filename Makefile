@@ -150,9 +150,10 @@ check-generate: ## Fail if generated files are out of date
 	@bash test/tools/check-generate
 
 .PHONY: monitoring
-monitoring: ## Check the alert rules of examples/monitoring with Prometheus's own promtool
+monitoring: build envoy ## Check examples/monitoring with promtool, and ask a real Prometheus every expression in it
 	@command -v promtool >/dev/null || { echo "promtool is needed: install Prometheus (Debian, Ubuntu: apt-get install prometheus)" >&2; exit 1; }
 	cd examples/monitoring && promtool check config --syntax-only prometheus.yaml && promtool check rules alerts.yaml && promtool test rules alerts_test.yaml
+	$(GO) test -tags monitoring -count=1 -run '^TestMonitoring$$' ./test/e2e
 
 .PHONY: demo
 demo: build envoy ## Show it: kill an origin 20 times, plain Envoy beside Holdfast (30 s)

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +85,33 @@ func TestRollout(t *testing.T) {
 		}
 		if percent := in * 100 / n; percent < 17 || percent > 23 {
 			t.Errorf("%s: %d%% are in, want 20%%", name, percent)
+		}
+	}
+}
+
+// Who is in stays in when the percentage is raised, on every replica: nothing of this
+// process is in the choice.
+func TestRolloutOnlyGrows(t *testing.T) {
+	in := map[int]map[int]bool{}
+	percentages := []int{0, 1, 5, 20, 50, 99, 100}
+	for _, percent := range percentages {
+		p := compile(t, fmt.Sprintf("- {name: p, rollout: %d}", percent)).All()[0]
+		in[percent] = map[int]bool{}
+		for i := range 2000 {
+			id := identify(p, ask(":path: /", fmt.Sprintf("mcp-session-id: %d", i)))
+			if id.inRollout(uint64(i)) {
+				in[percent][i] = true
+			}
+		}
+		if got := float64(len(in[percent])) / 20; math.Abs(got-float64(percent)) > 3 {
+			t.Errorf("at %d%%, %v%% are in", percent, got)
+		}
+	}
+	for n, percent := range percentages[1:] {
+		for i := range in[percentages[n]] {
+			if !in[percent][i] {
+				t.Errorf("session %d is in at %d%% and out at %d%%", i, percentages[n], percent)
+			}
 		}
 	}
 }

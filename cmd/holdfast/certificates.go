@@ -17,18 +17,20 @@ type certificates struct {
 }
 
 func loadCertificates(c config.TLS) (*certificates, error) {
-	certs := &certificates{}
-	if err := certs.load(c); err != nil {
+	conf, err := readCertificates(c)
+	if err != nil {
 		return nil, err
 	}
+	certs := &certificates{}
+	certs.current.Store(conf)
 	return certs, nil
 }
 
-// load reads all files and takes them over only if all of them are good.
-func (c *certificates) load(files config.TLS) error {
+// readCertificates reads all files. It changes nothing.
+func readCertificates(files config.TLS) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
 	if err != nil {
-		return fmt.Errorf("tls.cert and tls.key: %w", err)
+		return nil, fmt.Errorf("tls.cert and tls.key: %w", err)
 	}
 	conf := &tls.Config{
 		Certificates: []tls.Certificate{pair},
@@ -41,16 +43,15 @@ func (c *certificates) load(files config.TLS) error {
 	if files.ClientCA != "" {
 		pem, err := os.ReadFile(files.ClientCA)
 		if err != nil {
-			return fmt.Errorf("tls.client_ca: %w", err)
+			return nil, fmt.Errorf("tls.client_ca: %w", err)
 		}
 		conf.ClientCAs = x509.NewCertPool()
 		if !conf.ClientCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("tls.client_ca: no certificate in %s", files.ClientCA)
+			return nil, fmt.Errorf("tls.client_ca: no certificate in %s", files.ClientCA)
 		}
 		conf.ClientAuth = tls.RequireAndVerifyClientCert
 	}
-	c.current.Store(conf)
-	return nil
+	return conf, nil
 }
 
 // config hands each handshake the files loaded last.

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +34,13 @@ type reloader struct {
 	seen    string // at the last look
 }
 
+// newReloader is for a service that has been made from the files as loaded was their
+// print: what has changed since then is seen at the first looks.
+func newReloader(r *reloader, loaded string) *reloader {
+	r.applied, r.seen = loaded, loaded
+	return r
+}
+
 // notifyReload catches SIGHUP, for good. It comes before anything else that a
 // program does: until then the signal ends it, and a supervisor that has just
 // changed a file does not wait for us to be ready.
@@ -47,8 +54,6 @@ func notifyReload() <-chan os.Signal {
 func (r *reloader) run(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
-	r.applied = r.print()
-	r.seen = r.applied
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,26 +75,30 @@ func (r *reloader) look() {
 	r.seen = now
 }
 
-// print tells versions of the files apart. A file that cannot be read is a
-// version too: it was removed, and may come back.
-func (r *reloader) print() string {
-	var b strings.Builder
-	for _, path := range []string{r.path, r.cfg.TLS.Cert, r.cfg.TLS.Key, r.cfg.TLS.ClientCA, r.cfg.Seal.KeyFile} {
-		if path == "" {
-			continue
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			fmt.Fprintf(&b, "%s: missing;", path)
-			continue
-		}
-		var inode uint64
-		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-			inode = sys.Ino
-		}
-		fmt.Fprintf(&b, "%s: %d %d %d;", path, inode, info.Size(), info.ModTime().UnixNano())
+// print tells versions of the files apart.
+func (r *reloader) print() string { return printOf(r.path) + printBeside(r.cfg) }
+
+// printBeside is for the files that the configuration names.
+func printBeside(cfg *config.Config) string {
+	return printOf(cfg.TLS.Cert) + printOf(cfg.TLS.Key) + printOf(cfg.TLS.ClientCA) + printOf(cfg.Seal.KeyFile)
+}
+
+// printOf is a file's part. One that cannot be read is a version too: it was
+// removed, and may come back. Links are followed, so that a directory that a link
+// leads to now is another version, as Kubernetes changes what it has mounted.
+func printOf(path string) string {
+	if path == "" {
+		return ""
 	}
-	return b.String()
+	info, err := os.Stat(path)
+	if err != nil {
+		return path + ": missing;"
+	}
+	var inode uint64
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		inode = sys.Ino
+	}
+	return fmt.Sprintf("%s: %d %d %d;", path, inode, info.Size(), info.ModTime().UnixNano())
 }
 
 func (r *reloader) reload(why string) {
@@ -111,8 +120,9 @@ func (r *reloader) apply() error {
 	if err != nil {
 		return err
 	}
+	var handshakes *tls.Config
 	if r.certs != nil {
-		if err := r.certs.load(r.cfg.TLS); err != nil {
+		if handshakes, err = readCertificates(r.cfg.TLS); err != nil {
 			return err
 		}
 	}
@@ -122,6 +132,9 @@ func (r *reloader) apply() error {
 	}
 	if err := r.processor.SetPolicies(policies); err != nil {
 		return err
+	}
+	if r.certs != nil {
+		r.certs.current.Store(handshakes)
 	}
 	if keys != nil {
 		if err := r.sealer.SetKeys(keys); err != nil {

@@ -42,10 +42,12 @@ func (c *serveCmd) Run(p *program) error {
 	defer stop.forget()
 	hup := notifyReload()
 
+	loaded := printOf(c.Config) // before it is read, or a change in between would be missed
 	cfg, log, level, err := setup(p, c.Config, c.Admin, c.Listen)
 	if err != nil {
 		return err
 	}
+	loaded += printBeside(cfg)
 	if cfg.Listen == "" {
 		return usage(errors.New("listen is empty: there is nothing to serve"))
 	}
@@ -86,13 +88,13 @@ func (c *serveCmd) Run(p *program) error {
 			"set fetch.url and relay.listen as \"holdfast serve --help\" shows, or mode: inline if that is what you want")
 	}
 
-	r := &reloader{
+	r := newReloader(&reloader{
 		service: svc,
 		certs:   certs,
 		hup:     hup,
 		path:    c.Config,
 		load:    func() (*config.Config, error) { return loadWith(c.Config, c.Admin, c.Listen) },
-	}
+	}, loaded)
 	go r.run(stop.ctx)
 
 	select {

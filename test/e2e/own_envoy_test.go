@@ -57,6 +57,95 @@ func TestOwnEnvoyObserves(t *testing.T) {
 	s.Stop(t)
 }
 
+// TestOwnEnvoyStepByStep is what docs/adopting.md promises of the steps between: each
+// is a change of the file, streams that are running keep what they began with, a bad
+// file is refused, and everything can be taken back.
+func TestOwnEnvoyStepByStep(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	s := ownEnvoy(t, "holdfast-observe.yaml", "observe.yaml", origin)
+	base, _, _ := strings.Cut(s.Config, "policies:")
+	step := func(policy string) {
+		t.Helper()
+		n := strings.Count(s.Processor.Stderr(), "configuration reloaded")
+		s.Configure(t, base+("policies:\n- {name: all, "+policy+"}\n"))
+		harness.Eventually(t, "the change to be seen", func() bool {
+			return strings.Count(s.Processor.Stderr(), "configuration reloaded") == n+1
+		})
+	}
+	type live struct {
+		x    *harness.Exchange
+		s    *harness.Stream
+		path string
+	}
+	// begin opens a stream. Half an event comes through at once, unless somebody waits
+	// for the other half.
+	begin := func(held bool, header ...string) live {
+		t.Helper()
+		path := origin.Path("")
+		st := s.Get(t, path, header...)
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send(events(1, 1) + "id: 2\ndata: ev")
+		if held {
+			st.Want(t, events(1, 1))
+		} else {
+			st.Want(t, events(1, 1)+"id: 2\ndata: ev")
+		}
+		return live{x, st, path}
+	}
+	ends := func(l live, rest string) {
+		t.Helper()
+		l.x.Send("ent 2\n\nid: 3\nda")
+		l.s.Want(t, rest)
+		l.x.Abort()
+		l.s.WantAbort(t)
+	}
+	const half, whole = "ent 2\n\nid: 3\nda", "id: 2\ndata: event 2\n\n"
+
+	// Day 1: what clients lose now, and what the ids are worth.
+	observed := begin(false)
+	_, page := harness.Fetch(t, harness.NewClient(t, harness.H1), s.Admin+"/api/v1/streams")
+	if !strings.Contains(page, `"mode": "observe"`) || !strings.Contains(page, `"trust": "unique"`) {
+		t.Errorf("the stream is shown as %s", page)
+	}
+	ends(begin(false), half)
+	harness.Eventually(t, "the cut to be counted", func() bool {
+		return s.Metric(t, "holdfast_streams_total", "mode=observe", "outcome=cut") == 1
+	})
+
+	// A file that is no good changes nothing.
+	s.Configure(t, base+("policies:\n- {name: all, mode: inlin}\n"))
+	s.Processor.WantLog(t, map[string]string{"level": "error", "msg": "the configuration was refused; the old one stays"})
+	ends(begin(false), half)
+
+	// Day 2: inline, for some, and then for all.
+	step("mode: inline, rollout: 0")
+	ends(begin(false, "mcp-session-id", "a"), half)
+	step("mode: inline, rollout: 100")
+	inlined := begin(true, "mcp-session-id", "a")
+
+	// Taking it back.
+	step("mode: 'off'")
+	ends(begin(false), half)
+	ends(inlined, whole)
+	ends(observed, half)
+	for labels, want := range map[string]float64{"mode=observe": 3, "mode=inline": 1} {
+		harness.Eventually(t, "streams to be counted", func() bool {
+			return s.Metric(t, "holdfast_streams_total", labels, "outcome=cut") == want
+		})
+	}
+	for reason, want := range map[string]float64{"reason=rollout": 1, "reason=off": 1} {
+		if got := s.Metric(t, "holdfast_bypassed_total", reason); got != want {
+			t.Errorf("%s: %g, want %g", reason, got, want)
+		}
+	}
+
+	// At once, for everything: without the processor, requests go past it.
+	s.KillProcessor(t)
+	ends(begin(false), half)
+}
+
 // TestOwnEnvoyHolds is where docs/adopting.md leads.
 func TestOwnEnvoyHolds(t *testing.T) {
 	t.Parallel()

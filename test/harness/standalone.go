@@ -2,8 +2,10 @@ package harness
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -22,7 +24,10 @@ type Standalone struct {
 	Processor  *Program
 	Envoy      *Program
 
-	config  string // file
+	Config string // the processor's configuration, as it began
+
+	dir     string // where that is mounted
+	version int    // of that
 	clients map[Protocol]*http.Client
 }
 
@@ -60,9 +65,14 @@ func ServeFiles(tb testing.TB, f Files) *Standalone {
 		URL:        "http://" + f.Listen,
 		Admin:      "http://" + f.Admin,
 		EnvoyAdmin: "http://" + f.EnvoyAdmin,
-		config:     WriteFile(tb, "holdfast.yaml", f.Config),
+		Config:     f.Config,
 		clients:    map[Protocol]*http.Client{H1: NewClient(tb, H1), H2: NewClient(tb, H2)},
 	}
+	s.dir = tb.TempDir()
+	if err := os.Symlink("..data/holdfast.yaml", s.file()); err != nil {
+		tb.Fatal(err)
+	}
+	s.Configure(tb, f.Config)
 	s.StartProcessor(tb)
 	envoy := f.Envoy
 	if envoy == "" {
@@ -81,13 +91,34 @@ func ServeFiles(tb testing.TB, f Files) *Standalone {
 // was killed, and waits until it is ready.
 func (s *Standalone) StartProcessor(tb testing.TB) {
 	tb.Helper()
-	s.Processor = Start(tb, Holdfast(tb), "serve", "--config", s.config)
+	s.Processor = Start(tb, Holdfast(tb), "serve", "--config", s.file())
 	Eventually(tb, "the processor to be ready", func() bool {
 		if s.Processor.Exited() {
 			tb.Fatalf("holdfast serve ended:\n%s", s.Processor.Output())
 		}
 		return s.fetchOK(s.Admin + "/readyz")
 	})
+}
+
+func (s *Standalone) file() string { return filepath.Join(s.dir, "holdfast.yaml") }
+
+// Configure changes the processor's file as Kubernetes changes a mounted ConfigMap:
+// the file is a link through a link, and that one is swapped.
+func (s *Standalone) Configure(tb testing.TB, config string) {
+	tb.Helper()
+	s.version++
+	version := func(n int) string { return fmt.Sprintf("..%d", n) }
+	for _, err := range []error{
+		os.Mkdir(filepath.Join(s.dir, version(s.version)), 0o700),
+		os.WriteFile(filepath.Join(s.dir, version(s.version), "holdfast.yaml"), []byte(config), 0o600),
+		os.Symlink(version(s.version), filepath.Join(s.dir, "..tmp")),
+		os.Rename(filepath.Join(s.dir, "..tmp"), filepath.Join(s.dir, "..data")),
+		os.RemoveAll(filepath.Join(s.dir, version(s.version-1))),
+	} {
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
 }
 
 // KillProcessor ends the processor at once and waits until it is gone.
