@@ -17,7 +17,11 @@ func (s *survey) link() {
 	for _, m := range s.managers {
 		m.loopback = s.isLoopback(m)
 	}
+	s.peekers = map[string][]*processor{}
 	for _, p := range s.processors {
+		if p.sure == ours && p.in != nil && p.in.name != "" {
+			s.peekers[p.in.name] = append(s.peekers[p.in.name], p)
+		}
 		if c := s.cluster(p.cluster); c != nil && p.sure > foreign {
 			c.role |= isProcessor
 			c.sure = max(c.sure, p.sure)

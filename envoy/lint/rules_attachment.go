@@ -212,24 +212,32 @@ func repeats(policy *node) bool {
 }
 
 func checkPeekRetry(c *check) {
-	for _, p := range c.processors {
-		if p.sure != ours || p.in == nil || p.in.name == "" {
+	for _, r := range c.routes {
+		if retries503(r.retryPolicy()) {
 			continue
 		}
-		for _, r := range c.routes {
-			if p.sees(r) && !retries503(r.retryPolicy()) {
-				c.report(r.node, Error, "%s leads to %s, where Holdfast answers 503 to have another host tried, but it does not retry: clients get the 503; set retry_policy: {retry_on: 5xx, num_retries: 2}",
-					r.label(), p.in.label())
-			}
+		if p := c.peeker(r); p != nil {
+			c.report(r.node, Error, "%s leads to %s, where Holdfast answers 503 to have another host tried, but it does not retry: clients get the 503; set retry_policy: {retry_on: 5xx, num_retries: 2}",
+				r.label(), p.in.label())
 		}
 	}
 }
 
-// sees says whether a filter in a cluster sees the requests of a route.
-func (p *processor) sees(r *route) bool {
-	if p.in == nil || p.in.name == "" || !slices.Contains(r.clusters, p.in.name) {
-		return false
+// peeker is a filter of Holdfast's in a cluster that sees the requests of a route; nil:
+// none does.
+func (s *survey) peeker(r *route) *processor {
+	for _, cluster := range r.clusters {
+		for _, p := range s.peekers[cluster] {
+			if p.sees(r) {
+				return p
+			}
+		}
 	}
+	return nil
+}
+
+// sees says whether a filter is on for a route to its cluster.
+func (p *processor) sees(r *route) bool {
 	name := p.place.get("name").string()
 	for _, at := range []*node{r.node, r.host} {
 		if at == nil {
@@ -243,15 +251,14 @@ func (p *processor) sees(r *route) bool {
 }
 
 func checkPeekHedge(c *check) {
-	for _, p := range c.processors {
-		if p.sure != ours {
+	for _, r := range c.routes {
+		hedge := r.hedgePolicy()
+		if !hedge.get("hedge_on_per_try_timeout").isTrue() {
 			continue
 		}
-		for _, r := range c.routes {
-			if hedge := r.hedgePolicy(); p.sees(r) && hedge.get("hedge_on_per_try_timeout").isTrue() {
-				c.report(hedge, Error, "%s may have several tries under way in %s, where Holdfast holds responses back: two that are let go at once crash Envoy; remove hedge_policy",
-					r.label(), p.in.label())
-			}
+		if p := c.peeker(r); p != nil {
+			c.report(hedge, Error, "%s may have several tries under way in %s, where Holdfast holds responses back: two that are let go at once crash Envoy; remove hedge_policy",
+				r.label(), p.in.label())
 		}
 	}
 }
@@ -276,14 +283,9 @@ func retries503(policy *node) bool {
 }
 
 func checkPreviousHosts(c *check) {
-	peeked := func(r *route) bool {
-		return slices.ContainsFunc(c.processors, func(p *processor) bool {
-			return p.sure == ours && p.sees(r)
-		})
-	}
 	for _, r := range c.routes {
 		policy := r.retryPolicy()
-		if !policy.has("retry_on") || r.ticketed() || !r.streams() && !peeked(r) {
+		if !policy.has("retry_on") || r.ticketed() || !r.streams() && c.peeker(r) == nil {
 			continue
 		}
 		previous := func(n *node) bool {

@@ -37,10 +37,22 @@ func loopbackRules() []Rule {
 			Check:  checkLoopbackServer,
 		},
 		{
+			ID: "loopback-request-id", Severity: Info,
+			Breaks: "The servers get a request id that the public listener never had: what a client or a log names cannot be found at a server.",
+			Set:    "the same `generate_request_id` on both listeners",
+			Check:  checkLoopbackRequestID,
+		},
+		{
 			ID: "loopback-retry", Severity: Info,
 			Breaks: "A fetch that fails before its response begins is not tried on another host by Envoy; Holdfast tries again, later, and perhaps on the same.",
 			Set:    "`retry_policy: {retry_on: \"connect-failure,refused-stream,reset\", num_retries: 2}` on the loopback's routes",
 			Check:  checkLoopbackRetry,
+		},
+		{
+			ID: "upstream-outliers", Severity: Info,
+			Breaks: "A host that is gone stays in the choice: resumes go there again and again, each waiting for its connection to fail.",
+			Set:    "`outlier_detection` on clusters of several hosts that the loopback leads to",
+			Check:  checkUpstreamOutliers,
 		},
 		{
 			ID: "loopback-drain", Severity: Info,
@@ -133,6 +145,34 @@ func checkLoopbackServer(c *check) {
 	for m := range c.loopbacks {
 		if public.get("server_header_transformation").string() == pass && m.get("server_header_transformation").string() != pass && !m.partial {
 			c.report(cmp.Or(m.get("server_header_transformation"), m.place), Info, "%s writes its own server header, which %s passes on; set server_header_transformation: PASS_THROUGH", m.label(), public.label())
+		}
+	}
+}
+
+func checkLoopbackRequestID(c *check) {
+	public := c.public()
+	if public == nil {
+		return
+	}
+	for m := range c.loopbacks {
+		set := m.get("generate_request_id")
+		if public.get("generate_request_id").string() == "false" && set.string() != "false" && !m.partial {
+			c.report(cmp.Or(set, m.place), Info, "%s makes request ids where %s makes none, so servers see ids that nobody else knows; set generate_request_id: false", m.label(), public.label())
+		}
+	}
+}
+
+func checkUpstreamOutliers(c *check) {
+	for _, r := range c.routes {
+		if r.manager == nil || !r.manager.loopback {
+			continue
+		}
+		for _, name := range r.clusters {
+			cl := c.cluster(name)
+			if cl == nil || cl.partial || cl.has("outlier_detection") || len(cl.addresses()) < 2 && !cl.has("eds_cluster_config") {
+				continue
+			}
+			c.report(cl.node, Info, "%s has several hosts, and one that is gone is asked by resume after resume; add outlier_detection: {consecutive_local_origin_failure: 3, split_external_local_origin_errors: true}", cl.label())
 		}
 	}
 }

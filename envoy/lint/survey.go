@@ -15,7 +15,8 @@ type survey struct {
 	processors []*processor
 	ends       []*processor // that learn how relayed streams ended
 	perRoute   []perRoute
-	bootstrap  *node // nil: the file is a part of a configuration
+	bootstrap  *node                   // nil: the file is a part of a configuration
+	peekers    map[string][]*processor // Holdfast's in clusters, by the cluster's name
 
 	options *Options
 	others  []*survey // of the same call, for what is defined there
