@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -62,6 +64,9 @@ func execute(args []string, p *program) int {
 		return p.fail(err, exitFailure)
 	}
 	ctx, err := parser.Parse(args)
+	if missing := whichCommand(args, parser.Model.Children); missing != nil {
+		err = missing
+	}
 	if err != nil {
 		code := p.fail(err, exitUsage)
 		fmt.Fprintln(p.stderr, "Run holdfast --help, or holdfast COMMAND --help.")
@@ -75,6 +80,23 @@ func execute(args []string, p *program) int {
 		return coded.code // everything was said
 	}
 	return p.fail(err, exitCode(err))
+}
+
+// whichCommand is the error of arguments that begin with no command, which names all
+// there are; nil: they begin with one, or with a flag.
+func whichCommand(args []string, commands []*kong.Node) error {
+	names := make([]string, 0, len(commands))
+	for _, c := range commands {
+		names = append(names, c.Name)
+	}
+	all := strings.Join(names, ", ")
+	switch {
+	case len(args) == 0:
+		return errors.New("name a command: " + all)
+	case strings.HasPrefix(args[0], "-") || slices.Contains(names, args[0]):
+		return nil
+	}
+	return fmt.Errorf("there is no command %q; there are %s", args[0], all)
 }
 
 // helpWidth keeps the help's text readable on wide terminals.
