@@ -378,6 +378,7 @@ func TestConsoleManyStreams(t *testing.T) {
 		t.Errorf("%d rows were made for one that came", made)
 	}
 	s.until(`document.querySelector("#page").innerText === "1–50 of 10,001"`)
+	s.shoot("console-many")
 	s.click("#next")
 	s.until(`document.querySelector("#page").innerText === "51–100 of 10,001"`)
 	eval[bool](s, `(document.querySelector("#q").value = "feeds/9999/", document.querySelector("#q").dispatchEvent(new Event("input")))`)
