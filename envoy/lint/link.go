@@ -20,7 +20,7 @@ func (s *survey) link() {
 	s.peekers = map[string][]*processor{}
 	for _, p := range s.processors {
 		if p.sure == ours && p.in != nil && p.in.name != "" {
-			s.peekers[p.in.name] = append(s.peekers[p.in.name], p)
+			s.addPeeker(p)
 		}
 		if c := s.cluster(p.cluster); c != nil && p.sure > foreign {
 			c.role |= isProcessor
@@ -38,6 +38,15 @@ func (s *survey) link() {
 				c.role |= isUpstream
 			}
 		}
+	}
+}
+
+// addPeeker takes note of a filter of Holdfast's in a cluster. One of those that a route
+// could turn off by the same name is enough.
+func (s *survey) addPeeker(p *processor) {
+	same := func(q *processor) bool { return q.place.get("name").string() == p.place.get("name").string() }
+	if !slices.ContainsFunc(s.peekers[p.in.name], same) {
+		s.peekers[p.in.name] = append(s.peekers[p.in.name], p)
 	}
 }
 
