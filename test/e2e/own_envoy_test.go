@@ -68,7 +68,7 @@ func TestOwnEnvoyStepByStep(t *testing.T) {
 	step := func(policy string) {
 		t.Helper()
 		n := strings.Count(s.Processor.Stderr(), "configuration reloaded")
-		s.Configure(t, base+("policies:\n- {name: all, "+policy+"}\n"))
+		s.Configure(t, base+"policies:\n- {name: all, "+policy+"}\n")
 		harness.Eventually(t, "the change to be seen", func() bool {
 			return strings.Count(s.Processor.Stderr(), "configuration reloaded") == n+1
 		})
@@ -115,7 +115,7 @@ func TestOwnEnvoyStepByStep(t *testing.T) {
 	})
 
 	// A file that is no good changes nothing.
-	s.Configure(t, base+("policies:\n- {name: all, mode: inlin}\n"))
+	s.Configure(t, base+"policies:\n- {name: all, mode: inlin}\n")
 	s.Processor.WantLog(t, map[string]string{"level": "error", "msg": "the configuration was refused; the old one stays"})
 	ends(begin(false), half)
 
