@@ -11,8 +11,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/protobuf/types/known/structpb"
-
-	"holdfast/processor/splice"
 )
 
 // The filter is done with a relayed request before there is a response, so it cannot
@@ -38,10 +36,10 @@ const (
 
 var endHeader = textproto.CanonicalMIMEHeaderKey(EndHeader) //nolint:gochecknoglobals // a constant
 
-// ending says how a stream has ended, for a trailer.
-func (st *stream) ending(o splice.Outcome) string {
+// ending is metadata of a stream's end as a trailer.
+func ending(fields map[string]*structpb.Value) string {
 	v := url.Values{}
-	for name, f := range st.endFields(o) {
+	for name, f := range fields {
 		switch k := f.GetKind().(type) {
 		case *structpb.Value_NumberValue:
 			v.Set(name, strconv.FormatFloat(k.NumberValue, 'f', -1, 64))

@@ -192,9 +192,11 @@ func (rd *immediateReplay) run() error {
 	case o == splice.ClientGone:
 		return nil
 	case abort:
+		rd.client.end(nil, metadata(rd.endFields(o)), true)
 		return status.Error(codes.Aborted, abortReason)
 	}
-	return rd.client.g.SendMsg(immediateEnd(nil))
+	rd.client.end(nil, metadata(rd.endFields(o)), false)
+	return nil
 }
 
 // unfetched deals with a request that got no answer.
@@ -434,19 +436,23 @@ func (st *immediate) conclude(b []byte, abort bool, o splice.Outcome) {
 	if len(b) > 0 && st.write(b) != nil {
 		return
 	}
-	if len(st.origin.trailer) > 0 && !abort {
-		end := immediateEnd(st.origin.trailer)
-		end.Message.DynamicMetadata = st.metadata(o)
-		_ = st.client.g.SendMsg(end)
-		return
-	}
 	st.aborted = abort
-	_ = st.client.g.SendMsg(&wire.Response{Message: &extproc.ProcessingResponse{
+	st.client.end(st.origin.trailer, st.metadata(o), abort)
+}
+
+// end is the last message of a response: its end, or what there is to say of it before
+// it is aborted.
+func (c *injector) end(trailer http.Header, meta *structpb.Struct, abort bool) {
+	last := &wire.Response{Message: &extproc.ProcessingResponse{
 		Response: &extproc.ProcessingResponse_StreamedImmediateResponse{
 			StreamedImmediateResponse: &extproc.StreamedImmediateResponse{
 				Response: &extproc.StreamedImmediateResponse_BodyResponse{BodyResponse: &extproc.StreamedBodyResponse{EndOfStream: !abort}},
 			},
 		},
-		DynamicMetadata: st.metadata(o),
-	}})
+	}}
+	if len(trailer) > 0 && !abort {
+		last = immediateEnd(trailer)
+	}
+	last.Message.DynamicMetadata = meta
+	_ = c.g.SendMsg(last)
 }

@@ -67,6 +67,17 @@ func (st *stream) endFields(o splice.Outcome) map[string]*structpb.Value {
 	}
 }
 
+// endFields are those of a response that was served from the log.
+func (rd *reader) endFields(o splice.Outcome) map[string]*structpb.Value {
+	return map[string]*structpb.Value{
+		"policy":    structpb.NewStringValue(shorten(rd.policy.Name)),
+		"mode":      structpb.NewStringValue(rd.mode().String()),
+		"outcome":   structpb.NewStringValue(o.String()),
+		"events":    structpb.NewNumberValue(float64(rd.events)),
+		streamField: structpb.NewStringValue(rd.id.String()),
+	}
+}
+
 // epoch is how often the origin's ids have started over.
 func (st *stream) epoch() (n uint32) {
 	st.inspect(func(m machine) {

@@ -124,7 +124,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (begun rel
 			return nil
 		default:
 			flush, _ := w.(http.Flusher)
-			rd.client = &relayedReplay{w: w, flush: flush}
+			rd.client = &relayedReplay{w: w, flush: flush, ends: ends}
 			return rd
 		}
 	}
@@ -384,7 +384,7 @@ func (st *relayed) conclude(b []byte, abort bool, o splice.Outcome) {
 	if !abort {
 		copyTrailer(st.w.Header(), st.origin.trailer)
 		if st.ends {
-			st.w.Header().Set(http.TrailerPrefix+endHeader, st.ending(o))
+			st.w.Header().Set(http.TrailerPrefix+endHeader, ending(st.endFields(o)))
 		}
 	}
 }
@@ -393,6 +393,7 @@ func (st *relayed) conclude(b []byte, abort bool, o splice.Outcome) {
 type relayedReplay struct {
 	w     http.ResponseWriter
 	flush http.Flusher
+	ends  bool // as of a relayed stream
 }
 
 func (c *relayedReplay) begin(_ *boundPolicy, _ live.ID, h http.Header) error {
@@ -412,6 +413,9 @@ func (c *relayedReplay) write(_ *Server, b []byte) error {
 
 // run implements relaying.
 func (rd *reader) run() (abort bool) {
-	_, abort = rd.serve()
+	o, abort := rd.serve()
+	if c, ok := rd.client.(*relayedReplay); ok && c.ends && !abort {
+		c.w.Header().Set(http.TrailerPrefix+endHeader, ending(rd.endFields(o)))
+	}
 	return abort
 }

@@ -47,7 +47,9 @@ func TestAccessLogOfHeldStreams(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "access.log")
 			origin := harness.NewOrigin(t)
-			gw := harness.Run(t, origin.URL, "policies: [{name: default, mode: hold, via: "+way+", heartbeat: 0s}]", "--access-log", file)
+			gw := harness.Run(t, origin.URL, "policies:\n"+
+				"- {name: kept, match: {path_prefix: /kept/}, mode: hold, via: "+way+", heartbeat: 0s, ids: sealed, detach: 1m}\n"+
+				"- {name: default, mode: hold, via: "+way+", heartbeat: 0s}\n", "--access-log", file)
 
 			whole, told, lost := map[string]bool{}, map[string]bool{}, map[string]bool{}
 			for _, client := range []harness.Protocol{harness.H1, harness.H2} {
@@ -89,6 +91,19 @@ func TestAccessLogOfHeldStreams(t *testing.T) {
 				s.WantAbort(t)
 				lost[path] = true
 			}
+			// Left and taken up again: its line is the second.
+			kept := origin.Path("/kept")
+			s := gw.Get(t, kept, "authorization", "A")
+			x := origin.Accept(t, kept)
+			x.Stream()
+			x.Send(bare(1, 2))
+			ids := takeSealed(t, s, "event 2", bare(1, 2))
+			s.Close()
+			x.Send(bare(3, 3))
+			s = gw.Get(t, kept, "authorization", "A", "last-event-id", ids[0])
+			takeSealed(t, s, "event 3", bare(2, 3))
+			x.End()
+			s.WantEnd(t)
 			gw.WantIdle(t)
 			gw.Stop(t)
 
@@ -98,6 +113,9 @@ func TestAccessLogOfHeldStreams(t *testing.T) {
 				if h.Policy != "default" || h.Mode != "hold" || h.Outcome != "resumed" || h.Events != 6 || h.Duplicates != 2 || h.Resumes != 1 || h.Cursor != "4" || h.Stream == "" {
 					t.Errorf("%s was resumed, and is logged as %+v", path, h)
 				}
+			}
+			if h := log[kept].Holdfast; h.Policy != "kept" || h.Mode != "hold" || h.Outcome != "complete" || h.Events != 2 {
+				t.Errorf("what was served from the log is logged as %+v", h)
 			}
 			for path := range told {
 				h := log[path].Holdfast
