@@ -143,8 +143,7 @@ func allNotes() []note {
 
 		{
 			processor + "grpc_service", "",
-			"No timeout in here: it would count the whole exchange with the processor and so end every stream that outlives it. " +
-				"The metadata promises the access log http_grpc; without that, leave it out.",
+			"The metadata promises the access log http_grpc; without that, leave it out.",
 		},
 		{
 			processor + "failure_mode_allow", "",

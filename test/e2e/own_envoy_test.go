@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,5 +165,32 @@ func TestOwnEnvoyHolds(t *testing.T) {
 	x.Send(events(3, 3))
 	stream.Want(t, events(3, 3))
 	finish(t, origin, path, "3", x, stream)
+	s.Stop(t)
+}
+
+// TestATimeoutOfExchanges: some control planes give each exchange with a processor a
+// timeout, Envoy Gateway one of ten seconds. Envoy takes no notice of it, so streams
+// outlive it; if that changes, it has to be told to users.
+func TestATimeoutOfExchanges(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	s := ownEnvoy(t, "holdfast-hold.yaml", "hold.yaml", origin, "rollout: 5", "rollout: 100\n  heartbeat: 1s",
+		"initial_metadata: [{key", "timeout: 0.1s\n                initial_metadata: [{key")
+	for _, method := range []string{http.MethodGet, http.MethodPost} { // held and inline
+		path := origin.Path("")
+		stream := s.Open(t, path, harness.Request{Method: method})
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send(events(1, 1))
+		// By the heartbeat, ten times the timeout has passed.
+		stream.Want(t, events(1, 1)+": keep-alive\n\n")
+		x.Send(events(2, 2))
+		stream.WantUntil(t, events(2, 2))
+		x.Finish(stream)
+		stream.WantEnd(t)
+	}
+	harness.Eventually(t, "both to be counted as complete", func() bool {
+		return s.Metric(t, "holdfast_streams_total", "outcome=complete") == 2
+	})
 	s.Stop(t)
 }
