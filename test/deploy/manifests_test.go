@@ -26,7 +26,7 @@ func TestManifests(t *testing.T) {
 	c.wantConfigured(t, namespace, "holdfast")
 
 	var bootstrap map[string]any
-	if err := yaml.Unmarshal([]byte(read(t, "kubernetes", "envoy-bootstrap.yaml")), &bootstrap); err != nil {
+	if err := yaml.Unmarshal([]byte(read(t, "kubernetes", "envoy.yaml")), &bootstrap); err != nil {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(bootstrap)
