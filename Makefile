@@ -79,7 +79,7 @@ e2e-compose: envoy ## Build and run the example for Docker Compose (root; instal
 	@bash test/deploy/compose
 
 .PHONY: e2e-kubernetes
-e2e-kubernetes: build envoy ## Have a real API server and Helm take the examples for them
+e2e-kubernetes: build envoy ## Have a real API server, Helm and Envoy take the examples for Kubernetes
 	@bash test/deploy/get-tools
 	$(GO) test -count=1 -tags deploy ./test/deploy/...
 

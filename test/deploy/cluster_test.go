@@ -2,10 +2,9 @@
 
 // Package deploy checks the examples of deployments against what they are for: a
 // real kube-apiserver with the CRDs admits them and their pods, Helm renders and
-// installs the chart, the control planes of the meshes translate them, and a real
-// Envoy takes what comes out and carries a stream. Only what would need a node is
-// not done: no pod runs. It needs etcd and what test/deploy/get-tools builds, so it
-// has a target of its own: make e2e-kubernetes.
+// installs the chart, and a real Envoy takes what is for it and carries a stream.
+// Only what would need a node is not done: no pod runs. It needs etcd and what
+// test/deploy/get-tools builds, so it has a target of its own: make e2e-kubernetes.
 package deploy
 
 import (

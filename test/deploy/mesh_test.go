@@ -102,12 +102,12 @@ func (m *mesh) relays(t *testing.T) {
 }
 
 // wantNoFindings has holdfast lint look at all that Envoy was configured with.
-func (m *mesh) wantNoFindings(t *testing.T, config string) {
+func (m *mesh) wantNoFindings(t *testing.T, lintArgs []string) {
 	t.Helper()
 	_, dump := harness.Fetch(t, harness.NewClient(t, harness.H1), m.EnvoyAdmin+"/config_dump?include_eds")
 	file := filepath.Join(t.TempDir(), "config_dump.json")
 	write(t, file, dump)
-	lintTakes(t, file, "--config", harness.WriteFile(t, "holdfast.yaml", config))
+	lintTakes(t, file, lintArgs...)
 }
 
 // lintTakes wants nothing that holdfast lint calls an error or a warning.

@@ -27,31 +27,38 @@ func walk(value any, visit func(map[string]any)) {
 
 // serve starts a processor and an Envoy with a bootstrap in which ports stand for
 // places.
-func serve(t *testing.T, bootstrap map[string]any, cluster, policies string, ports map[int]string) *mesh {
+func serve(t *testing.T, bootstrap map[string]any, cluster, policies string, ports map[int]string, lintArgs ...string) *mesh {
+	t.Helper()
+	return serveWith(t, bootstrap, cluster, ports, func(p places) string { return p.config(t, p["listen"], policies) }, lintArgs...)
+}
+
+// serveWith is serve with a configuration of the processor that knows the places.
+func serveWith(t *testing.T, bootstrap map[string]any, cluster string, ports map[int]string, configure func(places) string, lintArgs ...string) *mesh {
 	t.Helper()
 	origin := harness.NewOrigin(t)
-	at := newPlaces(t, "listen", "processor", "relay", "admin", "envoy")
-	at["origin"] = strings.TrimPrefix(origin.URL, "http://")
+	where := newPlaces(t, "listen", "processor", "relay", "admin", "envoy", "loopback")
+	where["origin"] = strings.TrimPrefix(origin.URL, "http://")
 	walk(bootstrap, func(o map[string]any) {
 		for _, key := range []string{"portValue", "port_value"} { // control planes write the one, people the other
 			number, ok := o[key].(float64)
-			if place := at[ports[int(number)]]; ok && place != "" {
+			if place := where[ports[int(number)]]; ok && place != "" {
 				o["address"], o[key] = "127.0.0.1", json.Number(port(place))
 			}
 		}
 	})
 	bootstrap["admin"] = map[string]any{"address": map[string]any{
-		"socketAddress": map[string]any{"address": "127.0.0.1", "portValue": json.Number(port(at["envoy"]))},
+		"socketAddress": map[string]any{"address": "127.0.0.1", "portValue": json.Number(port(where["envoy"]))},
 	}}
 	text, err := json.MarshalIndent(bootstrap, "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := at.config(t, at["listen"], policies)
-	wantEnvoyTakes(t, string(text), "--config", harness.WriteFile(t, "holdfast.yaml", config))
+	config := configure(where)
+	lintArgs = append(lintArgs, "--config", harness.WriteFile(t, "holdfast.yaml", config))
+	wantEnvoyTakes(t, string(text), lintArgs...)
 	m := &mesh{origin: origin, Standalone: harness.ServeFiles(t, harness.Files{
-		Config: config, Bootstrap: string(text), Listen: at["listen"], Admin: at["admin"], EnvoyAdmin: at["envoy"], Cluster: cluster,
+		Config: config, Bootstrap: string(text), Listen: where["listen"], Admin: where["admin"], EnvoyAdmin: where["envoy"], Cluster: cluster,
 	})}
-	m.wantNoFindings(t, config)
+	m.wantNoFindings(t, lintArgs)
 	return m
 }
