@@ -11,7 +11,6 @@ import (
 // TestEnvoyGatewayAdmits: the API server takes what examples/envoy-gateway tells to
 // paste, and not what is nearly that.
 func TestEnvoyGatewayAdmits(t *testing.T) {
-	t.Parallel()
 	c := newCluster(t)
 	chart := filepath.Join(module(t, "crds", "github.com/envoyproxy/gateway"), "charts", "gateway-crds-helm")
 	definitions := filepath.Join(t.TempDir(), "crds.yaml")

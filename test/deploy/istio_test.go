@@ -25,7 +25,6 @@ func newIstio(t *testing.T) *cluster {
 // TestIstioAdmits: the API server takes what examples/istio tells to paste, and
 // not what is nearly that.
 func TestIstioAdmits(t *testing.T) {
-	t.Parallel()
 	c := newIstio(t)
 	c.apply(t, "streams", read(t, "istio", "before.yaml"))
 	for _, file := range []string{"gateway.yaml", "gateway-loopback.yaml", "peek.yaml", "sidecar.yaml"} {

@@ -16,7 +16,6 @@ import (
 // TestManifests does what examples/kubernetes/README.md says, in a namespace that
 // admits only pods without rights.
 func TestManifests(t *testing.T) {
-	t.Parallel()
 	c := newCluster(t)
 	namespace := c.restricted(t, "manifests")
 	c.kubectl(t, "create", "secret", "generic", "holdfast-key", "-n", namespace, "--from-literal=pass=0123456789abcdef0123456789abcdef")
