@@ -238,20 +238,19 @@ func TestPeekBound(t *testing.T) {
 
 // A fault costs the one response.
 func TestPeekFault(t *testing.T) {
-	spoil := func(w *world) { w.srv.policies.Load().named("p").monitor = nil }
+	spoil := func(w *world, why retry) { w.srv.policies.Load().named("p").metrics.retries[why] = nil }
 	inWorld(t, peek, func(w *world) {
+		spoil(w, retryFirstEvent)
 		e := w.try("GET")
 		e.streams("a")
-		spoil(w)
-		e.chunk("data: x\n\n")
+		e.chunk("event: error\ndata: x\n\n")
 		e.wantReset()
 	})
 	inWorld(t, peek, func(w *world) {
+		spoil(w, retrySilence)
 		e := w.try("GET")
 		e.streams("a")
-		spoil(w)
-		elapse(time.Minute)
-		synctest.Wait()
+		elapse(time.Minute + time.Second)
 		e.leave()
 		if n := w.logs.FilterMessageSnippet("internal fault").Len(); n != 1 {
 			t.Errorf("%d complaints", n)
