@@ -157,6 +157,15 @@ func Recommended() Version { return Version{1, 38, 0} }
 // String is the dotted form.
 func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) }
 
+// ParseVersion reads three numbers with dots between them, as String writes them.
+func ParseVersion(s string) (v Version, err error) {
+	n, err := fmt.Sscanf(s, "%d.%d.%d", &v.Major, &v.Minor, &v.Patch)
+	if err != nil || n != 3 || v.String() != s {
+		return Version{}, fmt.Errorf("%q is not the version of an Envoy; write it like 1.40.0, which is what envoy --version says", s)
+	}
+	return v, nil
+}
+
 // Before compares versions.
 func (v Version) Before(w Version) bool {
 	if v.Major != w.Major {

@@ -129,6 +129,17 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+func TestParseVersion(t *testing.T) {
+	if v, err := ParseVersion("1.40.0"); err != nil || v != (Version{Major: 1, Minor: 40}) {
+		t.Errorf("%v, %v", v, err)
+	}
+	for _, s := range []string{"", "1", "1.40", "v1.40.0", "1.40.0-dev", "1.40.0.1", "1.-4.0", "1.040.0", "1.40.0 "} {
+		if v, err := ParseVersion(s); err == nil || !strings.Contains(err.Error(), "1.40.0") {
+			t.Errorf("%q: %v, %v", s, v, err)
+		}
+	}
+}
+
 func TestVersionOrder(t *testing.T) {
 	for _, c := range []struct {
 		a, b Version

@@ -71,7 +71,7 @@ const (
 		"use a newer one, or via: relay with relay.listen. Until then they run inline"
 	whoAreYou = "a request with a body runs inline, as it can only be held via: immediate with Envoy 1.40 or later, and this Envoy has not said what it is. " +
 		"It does so in its access log, if the filter's configuration sends that here (envoy.access_loggers.http_grpc), as soon as a stream has ended; " +
-		"or set " + VersionKey + " in the filter's initial_metadata to its version"
+		"or set " + VersionKey + " in the filter's initial_metadata to its version, as holdfast bootstrap --envoy-version does"
 )
 
 // leaving tells, when Envoy is gone, whether it said so. It is nil if nobody needs to

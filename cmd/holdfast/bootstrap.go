@@ -26,6 +26,8 @@ type bootstrapCmd struct {
 	Relay      string `placeholder:"ADDR" help:"Where Envoy finds the processor's relay listener, unix:/path or host:port (default: relay.listen of the configuration, else relay.sock beside the processor's socket)."`
 	EnvoyAdmin string `placeholder:"ADDR" default:"unix:/run/holdfast/envoy-admin.sock" help:"Where Envoy's own admin interface listens (default: ${default})."`
 
+	EnvoyVersion string `placeholder:"VERSION" help:"Version of the Envoy that will read this, like 1.40.0; what holds depends on it (default: the processor learns it when a first stream has ended, and holds no request with a body via immediate before)."`
+
 	ProcessorCA   string `name:"processor-ca" placeholder:"FILE" help:"PEM file with the authorities of the processor's certificate, if the configuration has tls (default: the system's)."`
 	ProcessorCert string `placeholder:"FILE" help:"PEM file with Envoy's certificate for the processor, if the configuration has tls.client_ca."`
 	ProcessorKey  string `placeholder:"FILE" help:"PEM file with the key of --processor-cert."`
@@ -115,6 +117,14 @@ func (c *bootstrapCmd) options(cfg *config.Config) (envoy.Options, error) {
 	}
 	if o.Admin, err = envoy.ParseAddress(c.EnvoyAdmin); err != nil {
 		return o, fmt.Errorf("--envoy-admin: %w", err)
+	}
+	if c.EnvoyVersion != "" {
+		if o.Version, err = envoy.ParseVersion(c.EnvoyVersion); err != nil {
+			return o, fmt.Errorf("--envoy-version: %w", err)
+		}
+		if least := envoy.Recommended(); o.Version.Before(least) {
+			return o, fmt.Errorf("--envoy-version: %s refuses what bootstrap prints, and crashes where another host is tried; use %s or later", o.Version, least)
+		}
 	}
 	if o.Upstreams, err = parseUpstreams(c.Upstream); err != nil {
 		return o, err

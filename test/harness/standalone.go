@@ -40,7 +40,7 @@ func Serve(tb testing.TB, upstream, config string) *Standalone {
 	config = "listen: unix:" + filepath.Join(dir, "p.sock") + "\nadmin: " + admin + "\n" + config
 	access := filepath.Join(dir, "access.log")
 	code, bootstrap, stderr := RunHoldfast(tb, "bootstrap", "--config", WriteFile(tb, "holdfast.yaml", config), "--upstream", upstream,
-		"--listen", listen, "--envoy-admin", envoyAdmin, "--access-log", access)
+		"--listen", listen, "--envoy-admin", envoyAdmin, "--access-log", access, "--envoy-version", "1.40.0")
 	if code != 0 {
 		tb.Fatalf("holdfast bootstrap: exit code %d\n%s", code, stderr)
 	}
