@@ -160,7 +160,7 @@ func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Min
 // ParseVersion reads three numbers with dots between them, as String writes them.
 func ParseVersion(s string) (v Version, err error) {
 	n, err := fmt.Sscanf(s, "%d.%d.%d", &v.Major, &v.Minor, &v.Patch)
-	if err != nil || n != 3 || v.String() != s {
+	if err != nil || n != 3 || v.String() != s || strings.Contains(s, "-") {
 		return Version{}, fmt.Errorf("%q is not the version of an Envoy; write it like 1.40.0, which is what envoy --version says", s)
 	}
 	return v, nil

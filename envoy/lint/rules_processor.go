@@ -37,6 +37,12 @@ func processorRules() []Rule {
 			Check:  checkHeaderMode,
 		},
 		{
+			ID: "grpc-timeout", Severity: Info,
+			Breaks: "Nothing up to Envoy 1.40, which takes no notice of `grpc_service.timeout` in this filter. One that does would count the whole exchange with the processor, and so end each stream when it gets this old.",
+			Set:    "remove `timeout` from `grpc_service`, if you have the say",
+			Check:  checkGRPCTimeout,
+		},
+		{
 			ID: "failure-mode", Severity: Warning,
 			Breaks: "While the processor is away, every request that this filter sees gets a 500 instead of going to the server without it.",
 			Set:    "`failure_mode_allow: true`",
@@ -202,6 +208,22 @@ func checkHeaderMode(c *check) {
 				c.reportFor(p, m, Error, "%s: SKIP hides from $it what it decides by, so no stream is guarded; set SEND", of)
 			}
 		}
+	}
+}
+
+func checkGRPCTimeout(c *check) {
+	for p := range c.candidates {
+		c.grpcTimeout(p, p.get("grpc_service"))
+		for _, r := range c.perRoute {
+			c.grpcTimeout(p, r.at("overrides", "grpc_service"))
+		}
+	}
+}
+
+func (c *check) grpcTimeout(p *processor, service *node) {
+	set := service.get("timeout")
+	if limit, ok := set.duration(); ok && limit > 0 {
+		c.reportFor(p, set, Info, "an Envoy that took notice of this would end each exchange with $it after %s, and with it the client's stream; remove timeout from grpc_service", limit)
 	}
 }
 
