@@ -79,7 +79,8 @@ func names() []string {
 func aboutDrills() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "what is done: %s (default: an origin dies; clients may not have to come back)", originKills)
-	for name, d := range drills() {
+	for _, name := range names()[1:] {
+		d := drills()[name]
 		fmt.Fprintf(&b, "\n%s: %s, %d times; -store %s", name, d.about, d.kills, strings.Join(d.stores, " or "))
 	}
 	return b.String()

@@ -50,7 +50,7 @@ func main() {
 	flag.IntVar(&o.events, "events", 200, "events of each stream")
 	flag.DurationVar(&o.pace, "pace", 4*time.Millisecond, "between two events of a stream")
 	flag.IntVar(&o.distance, "distance", 3000, "bytes between two breaks of a stream, on average")
-	flag.DurationVar(&o.deaths, "deaths", 300*time.Millisecond, "between two deaths of an origin's process, on average, once they begin")
+	flag.DurationVar(&o.deaths, "deaths", 300*time.Millisecond, "between two deaths of an origin's process, on average, once they begin; or between two of what another drill does")
 	flag.StringVar(&o.holdfast, "holdfast", "bin/holdfast", "the program under test")
 	flag.StringVar(&o.envoy, "envoy", ".tools/envoy", "the Envoy to use")
 	child := flag.String("origin", "", "be the origin, at this address (used by this program itself)")
