@@ -206,6 +206,7 @@ func (x *exchange) requestHeaders(h *wire.Headers) (st runner, done bool, err er
 	if holds && x.relays() {
 		return nil, true, x.ticket(&r)
 	}
+	x.srv.lookUp(x.g.Context(), &x.id, &x.returns)
 	if holds || policy.Sealed && x.ownable(&r) {
 		if st, done, err := x.comeBack(&r); st != nil || done || err != nil {
 			return st, true, err

@@ -39,6 +39,9 @@ type reader struct {
 	from  *held // the stream, if it runs in this process
 	leave chan struct{}
 
+	gapped bool // records before at are missing
+	untold bool // and the client cannot be told: it gets no more
+
 	look     time.Duration // how long until the next look at what another process writes
 	attended time.Time     // when that was told last that somebody reads it
 
@@ -66,6 +69,9 @@ func (rd *reader) read() splice.Outcome {
 	if rd.client.begin(rd.policy, rd.id, rd.head.Header) != nil {
 		return splice.ClientGone
 	}
+	if rd.gapped && rd.tellGap() != nil {
+		return splice.ClientGone
+	}
 	beat := rd.newBeat()
 	defer beat.stop()
 	for {
@@ -74,6 +80,8 @@ func (rd *reader) read() splice.Outcome {
 		}
 		switch {
 		case rd.page.More:
+		case rd.page.End == sessionstore.EndComplete && rd.gapped:
+			return splice.Gap
 		case rd.page.End == sessionstore.EndComplete:
 			return splice.Complete
 		case rd.page.End == sessionstore.EndCut, !rd.page.Live:
@@ -88,10 +96,16 @@ func (rd *reader) read() splice.Outcome {
 			}
 		}
 		var err error
-		if rd.page, err = s.store.after(rd.ctx, rd.at); err != nil {
-			if errors.Is(err, sessionstore.ErrTruncated) {
-				return splice.Gap
+		rd.page, err = s.store.after(rd.ctx, rd.at)
+		switch truncated := errors.Is(err, sessionstore.ErrTruncated); {
+		case truncated && rd.policy.GapEvent != "":
+			if o, over := rd.skip(); over {
+				return o
 			}
+		case truncated:
+			rd.gapped, rd.untold = true, true
+			return splice.Gap
+		case err != nil:
 			return splice.Cut
 		}
 	}
@@ -109,6 +123,27 @@ func (rd *reader) readContained() (o splice.Outcome) {
 		}
 	}()
 	return rd.read()
+}
+
+// skip goes on behind records that were given up before the client was given them.
+func (rd *reader) skip() (_ splice.Outcome, over bool) {
+	var err error
+	if rd.at, rd.page, err = rd.srv.beyondGap(rd.ctx, rd.at); err != nil {
+		rd.untold = true
+		return splice.Gap, true
+	}
+	rd.gapped = true
+	if rd.tellGap() != nil {
+		return splice.ClientGone, true
+	}
+	return 0, false
+}
+
+// tellGap sends the event by which a client knows of a gap.
+func (rd *reader) tellGap() error {
+	rd.place.Token, rd.place.Seq, rd.place.Origin, rd.place.Referred = rd.at.Token, rd.at.Seq, nil, false
+	rd.sealed = rd.srv.sealer.Append(rd.sealed[:0], &rd.scope, &rd.place)
+	return rd.write(appendGapEvent(nil, rd.policy.GapEvent, rd.sealed))
 }
 
 // A stream that another process writes is looked at from time to time: soon after it
@@ -213,7 +248,7 @@ func (rd *reader) append(rec *sessionstore.Record) {
 	ev, whole := scanner.Next()
 	switch {
 	case whole && rd.policy.Sealed && relabelled(&ev):
-		rd.place.Token, rd.place.Seq, rd.place.Origin = rd.page.Token, rec.Seq, rec.ID
+		rd.place.Token, rd.place.Seq, rd.place.Origin, rd.place.Referred = rd.page.Token, rec.Seq, rec.ID, false
 		rd.sealed = rd.srv.sealer.Append(rd.sealed[:0], &rd.scope, &rd.place)
 		rd.out = appendRelabelled(rd.out, rec.Wire, rd.sealed)
 	default:
@@ -329,8 +364,10 @@ func (rd *reader) serve() (o splice.Outcome, abort bool) {
 		zap.String("session", hex.EncodeToString(rd.at.Session[:shownSession])),
 		zap.Uint64("events", rd.events), zap.Uint64("bytes", rd.bytes), zap.Duration("duration", s.now().Sub(rd.started)))
 	switch o { //nolint:exhaustive // a reader ends in no other way
-	case splice.Cut, splice.Gap:
+	case splice.Cut:
 		return o, true
+	case splice.Gap:
+		return o, rd.untold
 	case splice.Drained:
 		return o, rd.method != http.MethodGet
 	}

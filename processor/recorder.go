@@ -28,6 +28,7 @@ type recorder struct {
 	within   bool                                  // a block that is too large to be kept
 	returned bool                                  // the stream begins behind an id, of which the log is to know
 
+	gap    string       // the type of the event that is to come first; "": none is
 	sealer *seal.Sealer // nil: the ids are the origin's
 	scope  seal.Scope
 	place  seal.Cursor // of the last block
@@ -163,6 +164,12 @@ func (r *recorder) piece(rec *recording, ev *sse.Event) {
 		}
 		raw = raw[len(byteOrderMark):]
 	}
+	if r.gap != "" {
+		r.place.Seq, r.place.Origin = r.seq, nil
+		rec.id = r.sealer.Append(rec.id[:0], &r.scope, &r.place)
+		rec.out = appendGapEvent(rec.out, r.gap, rec.id)
+		r.gap = ""
+	}
 	switch {
 	case ev.Part == sse.Whole && tells(ev):
 		r.blockEnded(ev)
@@ -292,6 +299,9 @@ func (st *stream) newRecorder(b *beginning, mark seal.Mark, keeps bool) *recorde
 	}
 	if sealed {
 		r.sealer, r.scope = st.srv.sealer, b.id.scope()
+		if b.lost {
+			r.gap = st.policy.GapEvent
+		}
 	}
 	r.returned = !sealed && b.cursor != ""
 	if keeps {

@@ -30,6 +30,13 @@ func appendRelabelled(dst, block, id []byte) []byte {
 	return dst
 }
 
+// appendGapEvent appends the event that tells a client of a gap.
+func appendGapEvent(dst []byte, kind string, id []byte) []byte {
+	dst = append(append(dst, "id: "...), id...)
+	dst = append(append(dst, "\nevent: "...), kind...)
+	return append(dst, "\ndata: \n\n"...)
+}
+
 // idLine returns where the next field `id` begins, or the length of b.
 //
 //	"Collect the characters on the line before the first U+003A COLON character

@@ -114,6 +114,7 @@ func (s *Server) relayHeaders(w http.ResponseWriter, r *http.Request) (begun rel
 		id = identify(policy.Policy, &view)
 		cursor, has := view.Header("last-event-id")
 		back = s.returns(policy, &id, cursor, has)
+		s.lookUp(r.Context(), &id, &back)
 		back.rewrite(r.Header)
 	}
 	if policy != nil && !s.open.draining.Load() {

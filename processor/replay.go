@@ -48,43 +48,55 @@ func (s *Server) keeps(p *boundPolicy, id *identity, lasting bool) bool {
 
 // comeBack finds what a log has for a client. nil: it is served by its origin.
 func (s *Server) comeBack(ctx context.Context, c *comeback) *reader {
+	rd, whole := s.find(ctx, c)
+	// An origin that is not asked by a cursor goes on from where it is.
+	c.lost = rd == nil && !whole && c.known && !c.has && c.method == http.MethodGet
+	return rd
+}
+
+// find is comeBack's search. whole says that the client has all there was.
+func (s *Server) find(ctx context.Context, c *comeback) (_ *reader, whole bool) {
 	p := c.policy
 	if s.store.records == nil || p.Replay.Events <= 0 || !c.has && !c.ours {
-		return nil
+		return nil, false
 	}
 	at, place, ok := s.locate(ctx, c)
 	if !ok {
-		return nil
+		return nil, false
 	}
-	page, err := s.catchUp(ctx, at)
-	if err != nil {
-		return nil
-	}
-	head, ok := decodeHead(page.Head)
-	if !ok || p.Sealed && head.Mark != place.Mark {
-		return nil
-	}
-	rd := &reader{
-		srv: s, policy: p, ctx: ctx, method: c.method, path: c.path, at: at, page: page, head: head,
-		place: place, scope: c.id.scope(), leave: make(chan struct{}),
-	}
-	rest := kept(page.Records) > 0
 	again := place.Method == http.MethodGet
 	asks := again && upstream.ValidCursor(c.cursor) // the origin, for what follows
 	resumable := asks || c.method == http.MethodGet && c.resumesMCP()
+	page, err := s.catchUp(ctx, at)
+	gapped := errors.Is(err, sessionstore.ErrTruncated) && p.GapEvent != "" && !resumable
+	if gapped {
+		at, page, err = s.beyondGap(ctx, at)
+	}
+	if err != nil {
+		return nil, false
+	}
+	head, ok := decodeHead(page.Head)
+	if !ok || p.Sealed && head.Mark != place.Mark {
+		return nil, false
+	}
+	rd := &reader{
+		srv: s, policy: p, ctx: ctx, method: c.method, path: c.path, at: at, page: page, head: head,
+		place: place, scope: c.id.scope(), leave: make(chan struct{}), gapped: gapped,
+	}
+	rest := kept(page.Records) > 0 || gapped
 	running := page.Live && page.End == sessionstore.EndNone
 	if from := s.producers.find(at); from != nil && running && (from.life != nil || !asks) && from.join(ctx) {
 		rd.from = from
 		if !p.Sealed && !from.trusted() {
 			rd.part()
-			return nil
+			return nil, false
 		}
 		// What was added since may be more than a page says that has no Changed.
 		if rd.page, err = s.store.after(ctx, at); err != nil {
 			rd.part()
-			return nil
+			return nil, false
 		}
-		return rd
+		return rd, false
 	}
 	switch {
 	case running && p.Sealed && !asks && (!page.Orphaned || !resumable):
@@ -96,9 +108,9 @@ func (s *Server) comeBack(ctx context.Context, c *comeback) *reader {
 		// https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro
 		rd.over = !rest && c.method == http.MethodGet
 	case !p.Sealed, !rest, resumable:
-		return nil
+		return nil, page.End == sessionstore.EndComplete
 	}
-	return rd
+	return rd, false
 }
 
 // catchUp is after for a client that may be a little ahead of what another process has
@@ -124,6 +136,19 @@ func (s *Server) catchUp(ctx context.Context, at sessionstore.Position) (session
 	}
 }
 
+// beyondGap is where a log begins that does not reach back to a client's place.
+func (s *Server) beyondGap(ctx context.Context, at sessionstore.Position) (sessionstore.Position, sessionstore.Page, error) {
+	wait := s.store.patience(ctx)
+	defer wait.over()
+	for _, st := range s.store.streams(wait, at.Session) {
+		if st.Lease.Number == at.Number && st.Log.Oldest > at.Seq+1 {
+			at.Seq, at.Token = st.Log.Oldest-1, 0
+		}
+	}
+	page, err := s.store.after(ctx, at)
+	return at, page, err
+}
+
 // aheadPatience is some flush intervals, as they are by default.
 const aheadPatience = 500 * time.Millisecond
 
@@ -134,9 +159,7 @@ func (s *Server) locate(ctx context.Context, c *comeback) (sessionstore.Position
 		if place.Number == 0 || place.Method == "" {
 			return sessionstore.Position{}, place, false
 		}
-		return sessionstore.Position{
-			Session: c.id.session(), Line: c.id.lineOf(place.Method), Number: place.Number, Token: place.Token, Seq: place.Seq,
-		}, place, true
+		return c.id.position(&place), place, true
 	}
 	req := upstream.Request{Method: c.method, Header: c.header}
 	if c.id.anonymous() || s.detaches(c.policy, &req) == 0 {

@@ -84,10 +84,26 @@ func (g *guardedStore) append(ctx context.Context, wait *patience, l sessionstor
 
 // after reads a page of a log.
 func (g *guardedStore) after(ctx context.Context, at sessionstore.Position) (sessionstore.Page, error) {
+	return g.page(ctx, at, sessionstore.PageLimits{})
+}
+
+func (g *guardedStore) page(ctx context.Context, at sessionstore.Position, limits sessionstore.PageLimits) (sessionstore.Page, error) {
 	wait := g.patience(ctx)
 	defer wait.over()
-	page, err := g.records.After(wait, at, sessionstore.PageLimits{})
+	page, err := g.records.After(wait, at, limits)
 	return page, g.done(opRead, err)
+}
+
+// streams are those of a session, newest first, if the store can tell.
+func (g *guardedStore) streams(wait *patience, id sessionstore.SessionID) []sessionstore.Stream {
+	if g.directory == nil {
+		return nil
+	}
+	session, err := g.directory.Session(wait, id)
+	if g.done(opRead, err) != nil {
+		return nil
+	}
+	return session.Streams
 }
 
 func (g *guardedStore) seek(ctx context.Context, id sessionstore.SessionID, line sessionstore.LineID, cursor string) (sessionstore.Position, error) {

@@ -71,6 +71,7 @@ type stream struct {
 
 	ended  bool        // everything was said; only the handler is left to return
 	told   bool        // its outcome was recorded when its client left
+	gapped bool        // what its client has missed before it is gone for good
 	mode   config.Mode // what is done, which need not be what the policy would like
 	leased bool        // guarded by saving
 
@@ -105,7 +106,7 @@ func (st *stream) begin(b beginning) bool {
 	now := s.now()
 	st.gate, st.started = newGate(), now
 	key := b.id.storeKey(st.policy.Splice.Window, !b.has)
-	st.line = lineNumber(&key)
+	st.line, st.gapped = lineNumber(&key), b.lost
 	mark := st.keep(&key, &b)
 	wait := s.store.patience(st.ctx) // all of it, for the client waits for its headers
 	defer wait.over()
@@ -404,6 +405,9 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
 	st.closeLog(c.Outcome)
 	st.release()
 	st.measure(now)
+	if st.gapped && (c.Outcome == splice.Complete || c.Outcome == splice.Resumed) {
+		c.Outcome = splice.Gap // to its client; whoever reads its log has all of it
+	}
 	if !st.told {
 		st.record(now, c.Outcome)
 	}

@@ -225,8 +225,8 @@ func policyKeys() []key {
 			values: []string{"origin", "sealed"},
 		},
 		{
-			path: "policies[].gap_event", doc: "The type of an event that tells a returning client that events between its last one and the next are gone for good. It has empty data. Needs `ids: sealed`.",
-			zero:  "the client is not told; the stream's outcome is `gap` all the same",
+			path: "policies[].gap_event", doc: "The type of an event that tells a returning client that events between its last one and the next are gone for good: they fell out of the log, and its origin cannot be asked for them. It has empty data, and comes before what there is. Needs `ids: sealed`.",
+			zero:  "the client is not told: the stream's outcome is `gap` all the same, and what is left of a log with a gap is not sent",
 			shape: "letters, digits, `.`, `_`, `-`; at most 64", form: checkEventType,
 		},
 		{

@@ -182,3 +182,58 @@ func TestThousandMissedEvents(t *testing.T) {
 		t.Errorf("%d ids", len(ids))
 	}
 }
+
+const gaps = `
+policies:
+- {name: inline, match: {path_prefix: /inline/}, mode: inline, ids: sealed, gap_event: missed, heartbeat: 0s}
+- {name: direct, match: {path_prefix: /direct/}, mode: hold, via: immediate, ids: sealed, gap_event: missed, detach: 1m, heartbeat: 0s, replay: {events: 3}}
+- {name: proof, match: {path_prefix: /proof/}, mode: hold, via: immediate, heartbeat: 150ms}
+- {name: relay, mode: hold, ids: sealed, gap_event: missed, detach: 1m, heartbeat: 0s, replay: {events: 3}}
+`
+
+// TestGapIsTold: events that fell out of the log, and those that an origin without ids
+// sent while nobody listened, are gone; their client is told, once, where they were.
+func TestGapIsTold(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	gw := harness.Run(t, origin.URL, gaps)
+	proveImmediate(t, origin, gw.Open, func() bool { return gw.Metric(t, "holdfast_streams_active") == 0 })
+	const gap = "event: missed\ndata: \n\n"
+	for _, prefix := range []string{"", "/direct"} {
+		path := origin.Path(prefix)
+		s := gw.Open(t, path, harness.Request{Method: http.MethodPost, Body: "{}"})
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send(bare(1, 2))
+		ids := takeSealed(t, s, "event 2", bare(1, 2))
+		x.Send(bare(3, 8))
+		takeSealed(t, s, "event 8", bare(3, 8))
+		s.Close()
+		s = gw.Get(t, path, "last-event-id", ids[0])
+		takeSealed(t, s, "event 8", gap+bare(6, 8))
+		x.Send(bare(9, 9))
+		takeSealed(t, s, "event 9", bare(9, 9))
+		x.End()
+		s.WantEnd(t)
+		gw.WantLog(t, map[string]string{"path": path, "outcome": "gap"})
+	}
+	path := origin.Path("/inline")
+	s := gw.Get(t, path)
+	x := origin.Accept(t, path)
+	x.Stream()
+	x.Send(bare(1, 1))
+	ids := takeSealed(t, s, "event 1", bare(1, 1))
+	s.Close()
+	x.WantGone(t)
+	s = gw.Get(t, path, "last-event-id", ids[0])
+	x = origin.Accept(t, path)
+	if got := x.Request.Header.Get("last-event-id"); got != "" {
+		t.Errorf("the origin got %q", got)
+	}
+	x.Stream()
+	x.Send(bare(5, 5))
+	takeSealed(t, s, "event 5", gap+bare(5, 5))
+	x.End()
+	s.WantEnd(t)
+	gw.WantLog(t, map[string]string{"path": path, "outcome": "gap"})
+}

@@ -84,6 +84,34 @@ func TestSealedIDs(t *testing.T) {
 	}
 }
 
+// TestSealedIDsOfLongIDs: an origin's id that does not fit into one of ours is found in
+// the log.
+func TestSealedIDsOfLongIDs(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	gw := harness.Run(t, origin.URL, sealed)
+	long := strings.Repeat("long", 50)
+	for _, prefix := range []string{"/inline", "/immediate", ""} {
+		path := origin.Path(prefix)
+		s := gw.Get(t, path, "authorization", "A")
+		x := origin.Accept(t, path)
+		x.Stream()
+		x.Send("id: " + long + "1\ndata: event 1\n\nid: " + long + "2\ndata: event 2\n\n")
+		ids := takeSealed(t, s, "event 2", bare(1, 2))
+		s.Close()
+		x.WantGone(t)
+		s = gw.Get(t, path, "authorization", "A", "last-event-id", ids[0])
+		x = origin.Accept(t, path)
+		if got := x.Request.Header.Get("last-event-id"); got != long+"1" {
+			t.Errorf("the origin got %q", got)
+		}
+		x.Stream()
+		s.WantOpen(t)
+		s.Close()
+		x.WantGone(t)
+	}
+}
+
 // TestSealedIDsOutliveTheProcess, if there is a file with the key; also where the
 // next one has another key, and accepts the old.
 func TestSealedIDsOutliveTheProcess(t *testing.T) {
