@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +60,38 @@ func (s *Server) Drain(ctx context.Context, o DrainOptions) error {
 // drainGrace is how long Envoy has, after the deadline, to take in the ends of
 // the last streams.
 const drainGrace = 500 * time.Millisecond
+
+// A client that is sent away would come back after the time that its origin, or its
+// maker, has thought of, which is the same for all. It is told a time of its own:
+//
+//	"If the field value consists of only ASCII digits, then interpret the field value
+//	as an integer in base ten, and set the event stream's reconnection time to that
+//	integer."
+//	https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+
+// sentAway is how long a client waits, on average, whose origin has said nothing.
+const sentAway = 2 * time.Second
+
+// appendRetry appends the block that says when to come back: half of the usual time at
+// the earliest, and as much more than it at the latest.
+func (s *Server) appendRetry(dst []byte, usual time.Duration) []byte {
+	if usual <= 0 {
+		usual = sentAway
+	}
+	wait := usual/2 + s.jitter(usual)
+	dst = strconv.AppendInt(append(dst, "retry: "...), wait.Milliseconds(), 10)
+	return append(dst, "\n\n"...)
+}
+
+// retryHint is the origin's wish, if it has any.
+func (st *stream) retryHint() (d time.Duration) {
+	st.inspect(func(m machine) {
+		if m, ok := m.(interface{ RetryHint() time.Duration }); ok {
+			d = m.RetryHint()
+		}
+	})
+	return d
+}
 
 // jitter is a random part of d.
 func (s *Server) jitter(d time.Duration) time.Duration {

@@ -3,6 +3,9 @@ package processor
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +13,7 @@ import (
 
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"holdfast/processor/wire"
 	"holdfast/sessionstore"
 	"holdfast/sessionstore/memory"
 )
@@ -57,7 +61,8 @@ func TestDrain(t *testing.T) {
 
 		wantDrained := func(e *envoy, want string) {
 			t.Helper()
-			if b, end := e.body(); b != want || !end {
+			b, end := e.body()
+			if got := sentAwayFrom(t, b, sentAway); got != want || !end {
 				t.Errorf("%q (end: %v)", b, end)
 			}
 			e.leave() // as Envoy does with what has ended
@@ -83,6 +88,100 @@ func TestDrain(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// sentAwayFrom takes off what tells a client when to come back: some time around the
+// usual one.
+func sentAwayFrom(t *testing.T, body string, usual time.Duration) string {
+	t.Helper()
+	rest, hint, found := strings.Cut(body, "retry: ")
+	ms, err := strconv.Atoi(strings.TrimSuffix(hint, "\n\n"))
+	if wait := time.Duration(ms) * time.Millisecond; !found || err != nil || wait < usual/2 || wait >= usual*3/2 {
+		t.Errorf("%q says nothing of when to come back (%v)", body, err)
+	}
+	return rest
+}
+
+// Clients are told to come back at different times, around the one that their origin
+// has named. It is nothing that a replay would bring.
+func TestDrainHints(t *testing.T) {
+	inHolding(t, `- {name: p, mode: hold, ids: sealed, heartbeat: 0}`, nil, func(h *holding) {
+		h.serve = func(w http.ResponseWriter, r *http.Request) {
+			beginEvents(w)
+			say(w, "retry: 10000\n\n%s", ev(1, 2))
+			<-r.Context().Done()
+		}
+		var clients []*reading
+		var id string
+		for range 8 {
+			c := h.open("/events", "authorization: A")
+			c.want("retry: 10000\n\n")
+			id = c.takes(data(1, 2))[0]
+			clients = append(clients, c)
+		}
+		if err := h.srv.Drain(h.Context(), DrainOptions{Deadline: time.Minute}); err != nil {
+			t.Error(err)
+		}
+		hints := map[string]bool{}
+		for _, c := range clients {
+			b, err := io.ReadAll(c.Body)
+			if rest := sentAwayFrom(t, string(b), 10*time.Second); rest != "" || err != nil {
+				t.Errorf("%q, %v", rest, err)
+			}
+			hints[string(b)] = true
+		}
+		if len(hints) < 7 {
+			t.Errorf("only %d different hints for 8 clients", len(hints))
+		}
+		key := sealedPlace(t, h, id)
+		page, err := h.srv.store.after(h.Context(), key)
+		if err != nil || len(page.Records) != 1 || page.End != sessionstore.EndNone || page.Live {
+			t.Errorf("%d records after the first event, end %d, live: %v, %v", len(page.Records), page.End, page.Live, err)
+		}
+	})
+}
+
+// sealedPlace is where in the log an id of principal A says that its client is.
+func sealedPlace(t *testing.T, h *holding, id string) sessionstore.Position {
+	t.Helper()
+	r := newRequest(requestMessageFields("GET", "/events", "authorization: A"))
+	who := identify(h.srv.policies.Load().named("p").Policy, &r)
+	scope := who.scope()
+	place, ok := h.srv.sealer.Open(id, &scope)
+	if !ok {
+		t.Fatal("an id that cannot be read")
+	}
+	return who.position(&place)
+}
+
+func requestMessageFields(method, path string, more ...string) headers {
+	var fields headers
+	for _, f := range requestMessage(method, path, more...).GetRequestHeaders().GetHeaders().GetHeaders() {
+		fields = append(fields, wire.Field{Name: []byte(f.GetKey()), Value: f.GetRawValue()})
+	}
+	return fields
+}
+
+// A reader of a log is sent away as well.
+func TestDrainOfAReader(t *testing.T) {
+	bothWays(t, keptOn, nil, func(h *holding, ask asking) {
+		o := newSpeaking(h)
+		c := ask(h, "POST", "/chat", strings.NewReader("question"))
+		o.say <- data(1, 1)
+		id := c.takes(data(1, 1))[0]
+		c.leave()
+		c = ask(h, "GET", "/chat", nil, "last-event-id: "+id)
+		synctest.Wait()
+		done := h.drain(DrainOptions{Deadline: 10 * time.Second})
+		b, err := io.ReadAll(c.Body)
+		if rest := sentAwayFrom(t, string(b), sentAway); rest != "" || err != nil {
+			t.Errorf("%q, %v", rest, err)
+		}
+		<-o.gone // which cannot be had again, and so had its time
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}, detached)
 }
 
 // Whatever a peer does not do, Drain comes back.

@@ -177,6 +177,9 @@ func (rd *reader) wait(beat *beat) (_ splice.Outcome, over bool) {
 		beat.reset()
 		rd.srv.metrics.heartbeats.Inc()
 	case <-rd.leave:
+		if rd.method == http.MethodGet && rd.write(rd.srv.appendRetry(nil, 0)) != nil {
+			return splice.ClientGone, true
+		}
 		return splice.Drained, true
 	case <-rd.ctx.Done():
 		return splice.ClientGone, true

@@ -159,7 +159,8 @@ func (s *Server) locate(ctx context.Context, c *comeback) (sessionstore.Position
 		if place.Number == 0 || place.Method == "" {
 			return sessionstore.Position{}, place, false
 		}
-		return c.id.position(&place), place, true
+		at := c.id.position(&place)
+		return at, place, true
 	}
 	req := upstream.Request{Method: c.method, Header: c.header}
 	if c.id.anonymous() || s.detaches(c.policy, &req) == 0 {

@@ -339,8 +339,12 @@ func TestHoldDrain(t *testing.T) {
 		if err := h.srv.Drain(h.Context(), DrainOptions{Deadline: time.Minute}); err != nil {
 			t.Error(err)
 		}
-		idle.wantEnd("")
-		away.wantEnd("")
+		for _, c := range []*reading{idle, away} {
+			b, err := io.ReadAll(c.Body)
+			if rest := sentAwayFrom(t, string(b), sentAway); rest != "" || err != nil {
+				t.Errorf("%q, %v", rest, err)
+			}
+		}
 		for _, l := range h.logs.FilterMessage("stream ended").All() {
 			if got := l.ContextMap()["outcome"]; got != "drained" {
 				t.Errorf("outcome %v", got)

@@ -401,6 +401,11 @@ func (st *stream) finish(now time.Time, body []byte, c splice.Close) {
 		defer st.srv.putRecording(rec)
 		body = st.handLast(now, rec, body, c.Outcome)
 	}
+	// It is no part of the stream, and not for the log. Envoy takes nothing of ours before
+	// the first bytes of its own.
+	if c.Outcome == splice.Drained && !c.Abort && st.mode != config.ModeObserve && st.counts.BytesOut > 0 {
+		body = st.srv.appendRetry(body, st.retryHint())
+	}
 	st.save()
 	st.closeLog(c.Outcome)
 	st.release()

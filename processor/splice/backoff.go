@@ -83,3 +83,7 @@ func (b *backoffState) next() float64 {
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return float64((z^z>>31)>>11) / (1 << 53)
 }
+
+// RetryHint returns the origin's last wish for how long a client should wait before it
+// comes back, as far as the policy follows it; zero if there was none.
+func (m *Machine) RetryHint() time.Duration { return m.resume.backoff.hint }

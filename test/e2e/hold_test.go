@@ -433,5 +433,8 @@ func TestTermEndsHeldStreams(t *testing.T) {
 		return gw.Metric(t, "holdfast_envoy_retries_total") > before
 	})
 	gw.Stop(t)
-	s.WantEnd(t)
+	body, err := s.All(t)
+	if got, hint := sentAway(body); got != events(1, 2) || hint == "" || err != nil {
+		t.Errorf("the client got %q, %v", body, err)
+	}
 }

@@ -1,10 +1,18 @@
 package e2e
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"holdfast/test/harness"
 	"holdfast/test/redistest"
@@ -125,4 +133,126 @@ func TestAnotherReplica(t *testing.T) {
 		s.WantEnd(t)
 	})
 	b.Stop(t)
+}
+
+// TestDrainsLoseNothing: one replica after the other is told to end while clients read.
+// Each client is sent away between two events, goes on at the next replica, and gets
+// every event once.
+func TestDrainsLoseNothing(t *testing.T) {
+	t.Parallel()
+	origin := harness.NewOrigin(t)
+	path := origin.Handle("", func(x *harness.Exchange) {
+		n, _ := strconv.Atoi(x.Request.Header.Get("last-event-id"))
+		x.Stream()
+		for tick := time.NewTicker(5 * time.Millisecond); ; {
+			n++
+			x.Send(events(n, n))
+			select {
+			case <-x.Gone():
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	another := replicas(t, origin, "drain: {deadline: 5s, spread: 100ms}\npolicies:\n- {name: p, mode: hold, ids: sealed, heartbeat: 150ms}\n- {name: proof, match: {path_prefix: /proof/}, mode: hold, via: immediate, heartbeat: 150ms}\n")
+	now := another(t)
+	var target atomic.Pointer[string]
+	target.Store(&now.URL)
+	const clients, drains = 8, 4
+	readers := make([]follower, clients)
+	ctx, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for i := range readers {
+		all.Go(func() { readers[i].follow(ctx, func() string { return *target.Load() + path }) })
+	}
+	for range drains {
+		next := another(t)
+		var had [clients]int64
+		for i := range readers {
+			had[i] = readers[i].got.Load()
+		}
+		target.Store(&next.URL)
+		now.Processor.Signal(syscall.SIGTERM)
+		if code := now.Processor.Wait(t); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		harness.Eventually(t, "every client to go on", func() bool {
+			for i := range readers {
+				if readers[i].got.Load() < had[i]+20 {
+					return false
+				}
+			}
+			return true
+		})
+		now = next
+	}
+	stop()
+	all.Wait()
+	for i := range readers {
+		if r := &readers[i]; r.fault != "" || r.away != drains || r.broken > 0 {
+			t.Errorf("client %d: %s, sent away %d times of %d, cut off %d times", i, r.fault, r.away, drains, r.broken)
+		}
+	}
+}
+
+// follower is a client that comes back with the last id that it has got.
+type follower struct {
+	got    atomic.Int64 // events
+	fault  string       // the first event that came out of turn
+	away   int          // ends with a word of when to come back
+	broken int          // and others
+}
+
+func (f *follower) follow(ctx context.Context, url func() string) {
+	last := ""
+	for ctx.Err() == nil {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url(), http.NoBody)
+		if err != nil {
+			f.fault = err.Error()
+			return
+		}
+		r.Header.Set("Accept", "text/event-stream")
+		if last != "" {
+			r.Header.Set("Last-Event-ID", last)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			continue
+		}
+		last = f.read(ctx, res.Body, last)
+		_ = res.Body.Close()
+	}
+}
+
+// read takes events until the end, and returns the last id.
+func (f *follower) read(ctx context.Context, body io.Reader, last string) string {
+	var id, data string
+	away := false
+	lines := bufio.NewScanner(body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch {
+		case name == "id":
+			id = value
+		case name == "data":
+			data = value
+		case name == "retry":
+			away = true
+		case name == "" && data != "":
+			if want := fmt.Sprint("event ", f.got.Load()+1); data != want && f.fault == "" {
+				f.fault = fmt.Sprintf("got %q, want %q", data, want)
+			}
+			f.got.Add(1)
+			last, data = id, ""
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+	case away && lines.Err() == nil:
+		f.away++
+	default:
+		f.broken++
+	}
+	return last
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -199,10 +200,16 @@ func (v *visiting) read(ctx context.Context, body io.Reader, leave func(), mine 
 // heartbeat is the comment that the processor puts into silences.
 const heartbeat = ": keep-alive\n\n"
 
+// sentAway is what a client gets last that a drain sends away.
+var sentAway = regexp.MustCompile(`retry: \d+\n\n$`)
+
 // heard is what the client got of the origin's.
 func (v *visiting) heard() string {
 	s := strings.ReplaceAll(string(v.got), heartbeat, "")
-	if v.end == ended {
+	switch {
+	case v.end == ended && v.w.drained != 0:
+		return sentAway.ReplaceAllString(s, "") // it is told when to come back
+	case v.end == ended:
 		return s
 	}
 	for n := len(heartbeat) - 1; n > 0; n-- { // it may have left in the middle of one
