@@ -52,11 +52,9 @@ type lifetime struct {
 	client context.Context
 	spared time.Duration // how long the stream lives without a client
 	body   *sentBody     // of the request; nil: none, or it is no matter
+	left   bool          // the client has left, and the stream goes on; the gate's holder's
 
-	// The gate's holder's.
-	left    bool        // the client has left, and the stream goes on
-	readers int         // that have come back to it
-	timer   *time.Timer // runs while nobody reads
+	audience audience
 }
 
 func newLifetime(client context.Context, spared time.Duration) *lifetime {
@@ -169,7 +167,7 @@ func (st *held) clientLeft() (ended bool) {
 	}
 	st.life.left, st.told = true, true
 	st.record(s.now(), splice.ClientGone)
-	if st.life.readers == 0 {
+	if st.life.audience.clientLeft() {
 		st.forsaken()
 	}
 	return false
@@ -179,13 +177,13 @@ func (st *held) clientLeft() (ended bool) {
 func (st *held) forsaken() { st.waitFor(st.life.spared) }
 
 func (st *held) waitFor(d time.Duration) {
-	st.life.timer = time.AfterFunc(d, func() {
+	st.life.audience.waitFor(d, func() {
 		defer st.contain()
 		elsewhere := st.srv.store.attended(st.ctx, st.lease)
 		st.gate.lock()
 		defer st.gate.unlock()
 		switch {
-		case st.ended || st.life.readers > 0:
+		case st.ended || !st.life.audience.empty():
 		case elsewhere:
 			st.waitFor(sessionstore.ReaderLife)
 		default:
@@ -195,63 +193,46 @@ func (st *held) waitFor(d time.Duration) {
 	})
 }
 
-// unheard says whether there is no client to be written to: the log has it, for who
-// comes back. A stream that another process has taken over has nobody at all, and ends.
-func (st *held) unheard() bool {
+// unheard says whether there is no client to write so many bytes to: the log has them,
+// for who comes back. A stream that another process has taken over has nobody at all,
+// and ends.
+func (st *held) unheard(bytes int) bool {
 	if st.life == nil || !st.gone() {
 		return false
 	}
-	if st.life.left && (st.rec == nil || !st.rec.keeps) {
+	switch r := st.rec; {
+	case !st.life.left:
+	case r == nil || !r.keeps:
 		st.life.cancel()
+	default:
+		limits := st.policy.Replay
+		st.life.audience.wait(st.life, sending{seq: r.seq, bytes: bytes},
+			&logLimits{events: uint64(limits.Events) / 2, bytes: limits.Bytes / 2})
 	}
 	return true
 }
 
 // join keeps the stream running for a reader; false: it is over.
-func (st *held) join(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, joinPatience)
-	defer cancel()
-	if !st.gate.lockUnless(ctx) {
-		return false // its other client does not read, and holds it up
+func (st *held) join(rd *reader) bool { return st.life == nil || st.life.audience.join(rd) }
+
+// given takes note of what a reader has.
+func (st *held) given(rd *reader) {
+	if st.life != nil {
+		st.life.audience.given(rd, rd.at.Seq)
 	}
-	defer st.gate.unlock()
-	if st.ended {
-		return false
-	}
-	if l := st.life; l != nil {
-		l.readers++
-		if l.timer != nil {
-			l.timer.Stop()
-		}
-	}
-	return true
 }
 
-// joinPatience is how long a reader waits for a stream that is being written to.
-const joinPatience = time.Second
-
 // part is for a reader that leaves.
-func (st *held) part() {
-	if st.life == nil {
-		return
-	}
-	st.gate.lock()
-	defer st.gate.unlock()
-	st.life.readers--
-	if !st.ended && st.life.readers == 0 && st.life.left {
+func (st *held) part(rd *reader) {
+	if st.life != nil && st.life.audience.part(rd) {
 		st.forsaken()
 	}
 }
 
 // loosened ends what is left of a detached stream.
 func (st *held) loosened() {
-	if l := st.life; l != nil {
-		if l.timer != nil {
-			l.timer.Stop()
-		}
-		if l.left {
-			st.srv.detached.Add(-1)
-		}
+	if st.life != nil && st.life.audience.end() {
+		st.srv.detached.Add(-1)
 	}
 	st.srv.producers.remove(st)
 }

@@ -410,7 +410,7 @@ func (st *immediate) run() error {
 
 // write implements sink.
 func (st *immediate) write(b []byte) error {
-	if st.unheard() {
+	if st.unheard(len(b)) {
 		return nil
 	}
 	if err := st.client.write(st.srv, b); err != nil && st.life == nil {

@@ -136,6 +136,9 @@ func (rd *reader) skip() (_ splice.Outcome, over bool) {
 	if rd.tellGap() != nil {
 		return splice.ClientGone, true
 	}
+	if rd.from != nil {
+		rd.from.given(rd)
+	}
 	return 0, false
 }
 
@@ -227,10 +230,15 @@ func (rd *reader) forward() error {
 	rd.events += n
 	rd.mu.Unlock()
 	rd.policy.metrics.replayed.Add(float64(n))
-	if len(rd.out) == 0 {
-		return nil
+	if len(rd.out) > 0 {
+		if err := rd.write(rd.out); err != nil {
+			return err
+		}
 	}
-	return rd.write(rd.out)
+	if rd.from != nil {
+		rd.from.given(rd)
+	}
+	return nil
 }
 
 // kept is how many of the records have something to send.
@@ -280,7 +288,7 @@ func (rd *reader) sent(bytes uint64) {
 // part ends the reader's hold on the stream.
 func (rd *reader) part() {
 	if rd.from != nil {
-		rd.from.part()
+		rd.from.part(rd)
 	}
 }
 

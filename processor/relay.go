@@ -358,7 +358,7 @@ func (st *relayed) took() {}
 
 // write implements sink.
 func (st *relayed) write(b []byte) error {
-	if st.unheard() {
+	if st.unheard(len(b)) {
 		return nil
 	}
 	if _, err := st.w.Write(b); err != nil {

@@ -85,7 +85,7 @@ func (s *Server) find(ctx context.Context, c *comeback) (_ *reader, whole bool) 
 	}
 	rest := kept(page.Records) > 0 || gapped
 	running := page.Live && page.End == sessionstore.EndNone
-	if from := s.producers.find(at); from != nil && running && (from.life != nil || !asks) && from.join(ctx) {
+	if from := s.producers.find(at); from != nil && running && (from.life != nil || !asks) && from.join(rd) {
 		rd.from = from
 		if !p.Sealed && !from.trusted() {
 			rd.part()

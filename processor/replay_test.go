@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -498,6 +499,48 @@ func TestInlineComesBack(t *testing.T) {
 					t.Errorf("who has everything got status %d", c.StatusCode)
 				}
 			})
+		})
+	}
+}
+
+// A stream that has only readers waits for the foremost of them, as it would for its
+// client: who reads on misses nothing, and who does not stops nobody.
+func TestDetachedStreamWaitsForItsReader(t *testing.T) {
+	large := "data: " + strings.Repeat("x", 20<<10) + "\n\n"
+	const events = 60
+	for name, bounds := range map[string]string{"events": "{events: 10, bytes: 64MiB}", "bytes": "{events: 1000, bytes: 200KiB}"} {
+		t.Run(name, func(t *testing.T) {
+			inHolding(t, strings.Replace(keptOn, "resume: none", "resume: none, replay: "+bounds, 1), nil, func(h *holding) {
+				o := newSpeaking(h)
+				c := h.ask("POST", "/chat", strings.NewReader("question"))
+				o.say <- data(1, 1)
+				id := c.takes(data(1, 1))[0]
+				c.leave()
+				h.wantOutcome("client_gone")
+				reader := h.ask("GET", "/chat", nil, "last-event-id: "+id)
+				stuck := h.ask("GET", "/chat", nil, "last-event-id: "+id)
+				synctest.Wait()
+				var said atomic.Int64
+				go func() {
+					for range events {
+						o.say <- large
+						said.Add(1)
+					}
+					close(o.say)
+				}()
+				elapse(time.Minute)
+				if n := said.Load(); n < 8 || n > events/2 {
+					t.Errorf("the origin got rid of %d events", n)
+				}
+				b, err := io.ReadAll(reader.Body)
+				if n := strings.Count(string(b), large); n != events || err != nil {
+					t.Errorf("the reader got %d events, %v", n, err)
+				}
+				b, err = io.ReadAll(stuck.Body)
+				if n := strings.Count(string(b), large); n >= events || err == nil {
+					t.Errorf("who did not read got %d events, %v", n, err)
+				}
+			}, detached)
 		})
 	}
 }
