@@ -152,9 +152,10 @@ func (g *guardedStore) holds(ctx context.Context, st *sessionstore.Stream, curso
 	return false
 }
 
-// takeover makes the caller the one who writes a stream.
+// takeover makes the caller the one who writes a stream. It has more patience than
+// others, for nothing else is to be done about such a stream.
 func (g *guardedStore) takeover(ctx context.Context, at sessionstore.Position) (sessionstore.Lease, sessionstore.Stream, error) {
-	wait := g.patience(ctx)
+	wait := newPatience(context.WithoutCancel(ctx), max(g.timeout, sessionstore.WriterLife))
 	defer wait.over()
 	lease, known, err := g.records.Takeover(wait, at)
 	return lease, known, g.done(opTakeover, err)

@@ -1,6 +1,8 @@
 package redis_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -137,4 +139,31 @@ func TestLinearizable(t *testing.T) {
 			storetest.Linearizable(t, false, func(testing.TB) []storetest.Process { return processes })
 		})
 	}
+}
+
+// TestTakeoverGivenUp: who does not wait for a takeover has taken nothing, and nobody
+// else has to wait for a writer that there is not.
+func TestTakeoverGivenUp(t *testing.T) {
+	server := redistest.Start(t)
+	o := redis.Options{URL: server.URL(), Prefix: fmt.Sprint("test", prefixes.Add(1)), Flush: time.Millisecond}
+	writer, reader := open(t, o), open(t, o)
+	lease, _, err := writer.Claim(t.Context(), sessionstore.Key{Session: sessionstore.SessionID{1}, Log: sessionstore.LogLimits{Events: 10}, Head: []byte("h")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	at := sessionstore.Position{Session: lease.Session, Line: lease.Line, Number: lease.Number}
+	server.Stall()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, _, err := reader.Takeover(ctx, at); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	server.Resume()
+	redistest.Eventually(t, "nobody seems to write", func() bool {
+		page, err := reader.After(t.Context(), at, sessionstore.PageLimits{})
+		return err == nil && (!page.Live || page.Orphaned)
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	holdfastv1 "holdfast/proto/holdfast/v1"
@@ -348,11 +349,50 @@ func (s *Store) Takeover(ctx context.Context, p sessionstore.Position) (lease se
 	if err := s.settleSession(ctx, s.opt.Now(), p.Session); err != nil {
 		return lease, known, err
 	}
-	err = s.do(ctx, func(ctx context.Context) error {
-		lease, known, err = s.takeover(ctx, p)
-		return err
-	})
-	return lease, known, err
+	t := new(taking)
+	err = s.do(ctx, func(task context.Context) error { return t.take(task, s, p) })
+	if err != nil && t.giveUp() {
+		return lease, known, err
+	}
+	return t.lease, t.known, t.err
+}
+
+// taking is a Takeover that its caller may not wait for: then nobody has the lease, and
+// it is given back.
+type taking struct {
+	mu    sync.Mutex
+	done  bool
+	given bool // up
+	lease sessionstore.Lease
+	known sessionstore.Stream
+	err   error
+}
+
+func (t *taking) take(ctx context.Context, s *Store, p sessionstore.Position) error {
+	if t.givenUp() {
+		return context.Canceled
+	}
+	lease, known, err := s.takeover(ctx, p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lease, t.known, t.err, t.done = lease, known, err, true; err == nil && t.given {
+		_, _, _ = s.letGo(lease) // unless another has it already
+	}
+	return err
+}
+
+func (t *taking) givenUp() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.given
+}
+
+// giveUp says whether nothing has been taken, nor will be kept.
+func (t *taking) giveUp() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.given = true
+	return !t.done
 }
 
 // takeover is done by the flusher, so that no write is under way.

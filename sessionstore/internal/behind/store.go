@@ -256,14 +256,19 @@ func (s *Store) Finish(ctx context.Context, l sessionstore.Lease, end sessionsto
 
 // Release ends a stream; see sessionstore.Store.
 func (s *Store) Release(ctx context.Context, l sessionstore.Lease) error {
-	ses, stored, err := s.write(l, func(_ *session, st *stream, _ time.Time) {
-		st.Live = false
-		st.Log.Wake()
-	})
+	ses, stored, err := s.letGo(l)
 	if err != nil {
 		return err
 	}
 	return s.strictly(ctx, ses, stored)
+}
+
+// letGo is Release without waiting for it to be stored.
+func (s *Store) letGo(l sessionstore.Lease) (*session, <-chan error, error) {
+	return s.write(l, func(_ *session, st *stream, _ time.Time) {
+		st.Live = false
+		st.Log.Wake()
+	})
 }
 
 // write changes the leased stream, and returns what is to be waited for, if anything.
