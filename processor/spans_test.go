@@ -2,6 +2,7 @@ package processor
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -265,7 +266,10 @@ func TestSpansSayHowItEnded(t *testing.T) {
 		r := h.open("/events")
 		r.want(ev(1))
 		done := h.drain(DrainOptions{Deadline: 30 * time.Second})
-		r.wantEnd("")
+		b, err := io.ReadAll(r.Body)
+		if rest := sentAwayFrom(t, string(b), sentAway); rest != "" || err != nil {
+			t.Errorf("%q, %v", rest, err)
+		}
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

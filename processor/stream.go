@@ -64,6 +64,7 @@ type stream struct {
 	waiting  chan struct{} // closed when there is a verdict; nil: nobody waits
 	verdict  verdict       // what Envoy's access log says of the end
 	faulted  bool          // the machine is broken: bytes are copied
+	gapped   bool          // what its client has missed before it is gone for good; the gate's holder's
 	timeline *live.Timeline
 
 	measured   time.Duration // since started: the last measurement of event_seconds
@@ -71,7 +72,6 @@ type stream struct {
 
 	ended  bool        // everything was said; only the handler is left to return
 	told   bool        // its outcome was recorded when its client left
-	gapped bool        // what its client has missed before it is gone for good
 	mode   config.Mode // what is done, which need not be what the policy would like
 	leased bool        // guarded by saving
 
