@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,7 +17,22 @@ import (
 	"holdfast/test/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for leaks as goleak.VerifyTestMain does, but longer: rueidis closes the
+// connections of a cluster's earlier layout after five seconds.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	var leak error
+	for deadline := time.Now().Add(10 * time.Second); code == 0; {
+		if leak = goleak.Find(); leak == nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	if leak != nil {
+		fmt.Fprintln(os.Stderr, "goleak:", leak)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // prefixes keep the tests that share a server apart.
 var prefixes atomic.Int64
