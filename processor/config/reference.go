@@ -9,10 +9,9 @@ import (
 type Entry struct {
 	Path    string // such as "limits.event_bytes" or "policies[].mode"
 	Default string // as the file would say it
-	Allowed string // the values this version takes
+	Allowed string // the values it takes
 	Doc     string // what it is for
 	Zero    string // what the empty value does, such as "`0`: no heartbeats"; "" if nothing special
-	Later   string // what of it is not in this version; "" if all is
 	Reload  bool   // a reload applies it; otherwise it takes a restart
 }
 
@@ -35,12 +34,6 @@ func Reference() []Entry {
 		if k.zero != "" {
 			e.Zero = "`" + emptyText(v.Kind()) + "`: " + k.zero
 		}
-		switch all, some := withheld(k.path); {
-		case all:
-			e.Later = "Not in this version: only the default is accepted."
-		case len(some) > 0:
-			e.Later = "Not in this version: `" + strings.Join(some, "`, `") + "`."
-		}
 		out = append(out, e)
 	}
 	return out
@@ -60,12 +53,11 @@ func emptyText(k reflect.Kind) string {
 	}
 }
 
-// allowedText is the last column a reader needs before trying; what this version
-// does not take is left out of it.
+// allowedText is the last column a reader needs before trying.
 func (k key) allowedText(t reflect.Type) string {
 	switch {
 	case len(k.values) > 0:
-		return "`" + strings.Join(k.allowed(), "`, `") + "`"
+		return "`" + strings.Join(k.values, "`, `") + "`"
 	case k.bounds != nil:
 		unit := map[reflect.Type]string{
 			reflect.TypeFor[Duration](): "duration, ",

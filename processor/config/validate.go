@@ -51,38 +51,20 @@ func (v *validator) fail(path, format string, args ...any) {
 
 // keys checks each value by itself against the table of keys.
 func (v *validator) keys(c *Config) {
-	defaults := map[string]reflect.Value{}
-	for _, l := range leaves(Default()) {
-		defaults[l.key] = l.value
-	}
 	table := map[string]key{}
 	for _, k := range keys() {
 		table[k.path] = k
 	}
 	for _, l := range leaves(c) {
-		all, some := withheld(l.key)
-		switch {
-		case all && !reflect.DeepEqual(l.value.Interface(), defaults[l.key].Interface()):
-			v.fail(l.path, "not in this version: %q (this version has only the default, %s)", lastKey(l.key)+": "+show(l.value), show(defaults[l.key]))
-		case slices.Contains(some, show(l.value)):
-			v.fail(l.path, "not in this version: %q (this version has %s)", lastKey(l.key)+": "+show(l.value), strings.Join(table[l.key].allowed(), ", "))
-		case !all:
-			v.key(l, table[l.key])
-		}
+		v.key(l, table[l.key])
 	}
-}
-
-// allowed are the values of a closed set that this version has.
-func (k key) allowed() []string {
-	_, withheld := withheld(k.path)
-	return slices.DeleteFunc(slices.Clone(k.values), func(s string) bool { return slices.Contains(withheld, s) })
 }
 
 func (v *validator) key(l leaf, k key) {
 	switch {
 	case len(k.values) > 0:
-		if got := l.value.String(); !slices.Contains(k.allowed(), got) {
-			v.fail(l.path, "%q is not one of %s", got, strings.Join(k.allowed(), ", "))
+		if got := l.value.String(); !slices.Contains(k.values, got) {
+			v.fail(l.path, "%q is not one of %s", got, strings.Join(k.values, ", "))
 		}
 	case k.bounds != nil:
 		if l.value.IsZero() && k.zero != "" || k.bounds.holds(l.value) {

@@ -64,7 +64,7 @@ func object() map[string]any {
 func configSchema() map[string]any {
 	root := object()
 	for _, key := range config.Reference() {
-		if key.Later != "" || slices.ContainsFunc(ours, func(prefix string) bool {
+		if slices.ContainsFunc(ours, func(prefix string) bool {
 			return key.Path == prefix || strings.HasSuffix(prefix, ".") && strings.HasPrefix(key.Path, prefix)
 		}) {
 			continue

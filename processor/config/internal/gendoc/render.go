@@ -107,9 +107,6 @@ func row(e config.Entry) string {
 	if e.Zero != "" {
 		about = append(about, e.Zero+".")
 	}
-	if e.Later != "" {
-		about = append(about, "*"+e.Later+"*")
-	}
 	return fmt.Sprintf("| `%s` | %s | %s | %s |", name, value, e.Allowed, strings.Join(about, " "))
 }
 
