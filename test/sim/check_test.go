@@ -136,7 +136,7 @@ func (v *visiting) held() bool {
 		return false
 	}
 	return v.status == http.StatusOK && v.header.Get("Content-Type") == "text/event-stream" &&
-		v.header.Get("Content-Encoding") == "" && (v.w.drained == 0 || v.headAt < v.w.drained)
+		v.header.Get("Content-Encoding") == "" && (v.w.drained() == 0 || v.headAt < v.w.drained())
 }
 
 // checkAnswer checks that the client sees the status that the origin sent.
@@ -243,7 +243,7 @@ func (v *visiting) checkUntouched(heard string) {
 	switch {
 	case !strings.HasPrefix(wrote, heard):
 		v.w.fail("%s: the origin sent %q, the client got %q", v.name, wrote, heard)
-	case v.end == ended && heard != wrote && v.w.drained == 0 && a.end == "done":
+	case v.end == ended && heard != wrote && v.w.drained() == 0 && a.end == "done":
 		v.w.fail("%s: the origin sent %q, the client got %q, and a clean end", v.name, wrote, heard)
 	}
 }
@@ -465,7 +465,7 @@ func (v *visiting) checkEnd(o outcome) {
 		}
 	case "drained":
 		d := v.w.s.Drain
-		if v.w.drained == 0 || o.at < v.w.drained || o.at > v.w.drained+d.Deadline+v.w.paced()+time.Second {
+		if v.w.drained() == 0 || o.at < v.w.drained() || o.at > v.w.drained()+d.Deadline+v.w.paced()+time.Second {
 			wrong("at %v", o.at)
 		}
 	case "passed":

@@ -207,7 +207,7 @@ var sentAway = regexp.MustCompile(`retry: \d+\n\n$`)
 func (v *visiting) heard() string {
 	s := strings.ReplaceAll(string(v.got), heartbeat, "")
 	switch {
-	case v.end == ended && v.w.drained != 0:
+	case v.end == ended && v.w.drained() != 0:
 		return sentAway.ReplaceAllString(s, "") // it is told when to come back
 	case v.end == ended:
 		return s

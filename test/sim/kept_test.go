@@ -144,7 +144,7 @@ func (v *visiting) checkKept() {
 		v.w.fail("%s: no run of the log from %d: %q", v.name, v.from, v.got)
 	}
 	v.reached = used == total
-	drained := v.w.drained > 0 && v.overAt >= v.w.drained
+	drained := v.w.drained() > 0 && v.overAt >= v.w.drained()
 	if !v.whole() && !drained && !v.feed.everBelieved(v.w) {
 		v.w.fail("%s: a clean end, but that was not all", v.name)
 	}
@@ -162,7 +162,7 @@ func (f *feed) everBelieved(w *world) bool {
 
 // calm says whether nothing at all goes wrong with a feed.
 func (f *feed) calm(w *world) bool {
-	if w.drained > 0 || w.unsteady() || w.s.Crash.At > 0 || !f.Log.Kind.trusty() || w.large(f) {
+	if w.drained() > 0 || w.unsteady() || w.s.Crash.At > 0 || !f.Log.Kind.trusty() || w.large(f) {
 		return false
 	}
 	for i := range w.s.Feeds { // they share connections

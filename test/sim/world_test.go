@@ -40,13 +40,13 @@ type world struct {
 	stopped  atomic.Bool // the processor is gone
 	reloaded atomic.Bool // the feeds' second policies hold
 
-	mu      sync.Mutex
-	procs   []*process
-	visits  []*visiting
-	drained time.Duration // when it was asked for; 0: it was not
-	faults  []fault
-	script  []line // nil: nobody wants to read it
-	told    map[*visiting]int
+	mu     sync.Mutex
+	procs  []*process
+	visits []*visiting
+	drain  atomic.Int64 // when it was asked for, a time.Duration; 0: it was not
+	faults []fault
+	script []line // nil: nobody wants to read it
+	told   map[*visiting]int
 }
 
 // line is one of the transcript.
@@ -154,6 +154,8 @@ func (w *world) policy(f *feed) *config.PolicyConfig {
 
 func (w *world) now() time.Duration { return time.Since(w.start) }
 
+func (w *world) drained() time.Duration { return time.Duration(w.drain.Load()) }
+
 // fail takes down a fault.
 func (w *world) fail(format string, args ...any) {
 	w.mu.Lock()
@@ -165,11 +167,11 @@ func (w *world) fail(format string, args ...any) {
 
 // note is for the transcript.
 func (w *world) note(who, format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.script == nil {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.write(who, fmt.Sprintf(format, args...))
 }
 
@@ -185,12 +187,12 @@ var sealed = regexp.MustCompile(`\bAf[\w-]{40,}`)
 // noteBytes says what has come to a client, block by block: how the bytes were
 // cut up on their way is not the same in every run.
 func (w *world) noteBytes(v *visiting) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.script == nil {
 		return
 	}
 	blocks, _ := read(string(v.got))
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, b := range blocks[w.told[v]:] {
 		raw := b.raw
 		if strings.HasSuffix(raw, "\r\n") {
@@ -243,9 +245,7 @@ func (w *world) play() {
 				return
 			}
 			w.note("operator", "drain")
-			w.mu.Lock()
-			w.drained = w.now()
-			w.mu.Unlock()
+			w.drain.Store(int64(w.now()))
 			drained <- w.alive().srv.Drain(w.ctx, processor.DrainOptions{Deadline: d.Deadline, Spread: min(d.Spread, d.Deadline)})
 		}()
 	} else {
@@ -263,7 +263,7 @@ func (w *world) play() {
 	synctest.Wait()
 	w.check()
 	w.stop()
-	if err := <-drained; err != nil && w.drained > 0 {
+	if err := <-drained; err != nil && w.drained() > 0 {
 		w.note("operator", "drain: %v", err)
 	}
 }
@@ -271,7 +271,7 @@ func (w *world) play() {
 func (w *world) isDraining() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.drained > 0
+	return w.drained() > 0
 }
 
 // bound is more virtual time than any run takes.

@@ -68,6 +68,18 @@ func (h *harness) append(l sessionstore.Lease, recs ...sessionstore.Record) {
 	}
 }
 
+// flush has a store that writes behind its streams write all.
+func (h *harness) flush() {
+	h.Helper()
+	b, behind := h.Store.(sessionstore.Behind)
+	if !behind {
+		return
+	}
+	if err := b.Flush(context.Background()); err != nil {
+		h.Fatalf("Flush: %v", err)
+	}
+}
+
 // appendIDs appends one record for each ID, from seq on.
 func (h *harness) appendIDs(l sessionstore.Lease, seq int, ids ...string) {
 	h.Helper()

@@ -289,7 +289,7 @@ func (s *Store) write(l sessionstore.Lease, change func(*session, *stream, time.
 // LogBytes is the memory that logs hold; see sessionstore.Directory.
 func (s *Store) LogBytes() int64 { return s.logs.Bytes() }
 
-// evictLogs makes room in memory, of what is stored first.
+// evictLogs makes room in memory, of the oldest records of all, stored or not.
 func (s *Store) evictLogs() { s.logs.Evict(s.opt.Memory, (*arenas)(s), shardCount) }
 
 // arenas is a Store as kept.Memory sees it.
