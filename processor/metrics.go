@@ -177,8 +177,9 @@ func (m *metrics) policy(p *config.Policy) *policyMetrics {
 	return pm
 }
 
-// bindOutcomes is for the policy's mode only, and for the one that a request runs
-// in that could not be held: the others never happen.
+// bindOutcomes is for the policy's mode only, for the one that a request runs in that
+// could not be held, and for that of a client who comes back to an inline stream and
+// whose log is gone by the time that it is to be read: the others never happen.
 func (pm *policyMetrics) bindOutcomes(m *metrics, p *config.Policy) {
 	bind := func(mode config.Mode) {
 		if pm.outcomes[mode][0] != nil {
@@ -195,6 +196,9 @@ func (pm *policyMetrics) bindOutcomes(m *metrics, p *config.Policy) {
 		bind(config.ModeInline)
 	default:
 		bind(p.Mode)
+		if p.Sealed {
+			bind(config.ModeHold)
+		}
 	}
 }
 
