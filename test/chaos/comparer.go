@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -18,6 +19,8 @@ type comparer struct {
 	// client comes back with.
 	sealed bool
 	lastID string
+
+	hint []byte // by which the client was sent away: the last thing of this answer
 
 	events   int // different ones that came
 	lost     int // that were passed over
@@ -43,6 +46,15 @@ func (c *comparer) took(b []byte) (fresh int) {
 		if block[0] == ':' { // a heartbeat
 			continue
 		}
+		if c.hint != nil {
+			c.altered++
+			c.say("%q did not end the answer", c.hint)
+			c.hint = nil
+		}
+		if sentAway.Match(block) {
+			c.hint = block
+			continue
+		}
 		id := ""
 		if c.sealed {
 			id, block = opened(block)
@@ -56,6 +68,14 @@ func (c *comparer) took(b []byte) (fresh int) {
 		c.next++
 		c.want = appendEvent(c.want[:0], c.stream, c.next)
 	}
+}
+
+// sentAway is when a client is to come back that a drain has sent away.
+var sentAway = regexp.MustCompile(`^retry: [0-9]+\n\n$`)
+
+// broken takes in that an answer is over.
+func (c *comparer) broken() {
+	c.rest, c.hint = nil, nil // half an event is none
 }
 
 // opened is an event as it was before its id was sealed, if it could be, and that id.

@@ -28,6 +28,8 @@ func TestReturnsAreJudged(t *testing.T) {
 		{name: "in two parts", got: []string{stream("s", 1, 3), stream("s", 4, 6)}, anywhere: true, clean: true},
 		{name: "in two parts, unseen", got: []string{stream("s", 1, 3), stream("s", 4, 6)}},
 		{name: "half an event at the end of one", got: []string{stream("s", 1, 3) + "id: 4\nda", stream("s", 4, 6)}, anywhere: true, clean: true},
+		{name: "sent away", got: []string{stream("s", 1, 3) + "retry: 1200\n\n", stream("s", 4, 6)}, anywhere: true, clean: true},
+		{name: "sent away and served on", got: []string{stream("s", 1, 3) + "retry: 1200\n\n" + stream("s", 4, 6)}, anywhere: true},
 		{name: "one missing", got: []string{stream("s", 1, 3), stream("s", 5, 6)}, anywhere: true},
 		{name: "one again", got: []string{stream("s", 1, 3), stream("s", 3, 6)}, anywhere: true},
 		{name: "one again, of an origin that repeats", group: "relay/overlap", got: []string{stream("s", 1, 3), stream("s", 3, 6)}, anywhere: true, ifKnown: true},
@@ -46,7 +48,7 @@ func TestReturnsAreJudged(t *testing.T) {
 					if i > 0 {
 						tl.broke(group)
 					}
-					c.rest = nil
+					c.broken()
 					c.took([]byte(part))
 				}
 				tl.finished(group, "s", c, test.why)

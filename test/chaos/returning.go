@@ -116,7 +116,7 @@ func (s *stage) play(ctx context.Context, client *http.Client, group, name strin
 		if c.next > before {
 			progress = time.Now()
 		}
-		c.rest = nil // half an event is none
+		c.broken()
 		if c.next <= c.all {
 			s.tally.broke(group)
 			why = err.Error()

@@ -69,15 +69,39 @@ type exchange struct {
 	alone  atomic.Pointer[spool] // where chunks go once the processor has let the response go
 }
 
+// sending keeps whoever reads an exchange from closing it while another sends.
+type sending struct {
+	grpc.BidiStreamingClient[extproc.ProcessingRequest, extproc.ProcessingResponse]
+	mu sync.Mutex
+}
+
+// Send implements grpc.BidiStreamingClient.
+func (s *sending) Send(m *extproc.ProcessingRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.BidiStreamingClient.Send(m)
+}
+
+// CloseSend does nothing while something is sent, which may wait for the processor: the
+// exchange is cancelled right after.
+func (s *sending) CloseSend() error {
+	if !s.mu.TryLock() {
+		return nil
+	}
+	defer s.mu.Unlock()
+	return s.BidiStreamingClient.CloseSend()
+}
+
 func (x *exchange) ask() (*response, error) {
 	md := []string{"holdfast-envoy", "1.40.0"}
 	if x.v.feed.Logged {
 		md = append(md, "holdfast-access-log", "1")
 	}
-	var err error
-	if x.g, err = x.ext.Process(grpcmetadata.AppendToOutgoingContext(x.ctx, md...)); err != nil {
+	g, err := x.ext.Process(grpcmetadata.AppendToOutgoingContext(x.ctx, md...))
+	if err != nil {
 		return x.failOpen(err)
 	}
+	x.g = &sending{BidiStreamingClient: g}
 	if err := x.g.Send(&extproc.ProcessingRequest{
 		Request:        &extproc.ProcessingRequest_RequestHeaders{RequestHeaders: x.requestHeaders()},
 		ProtocolConfig: &extproc.ProtocolConfiguration{},
